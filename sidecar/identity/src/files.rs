@@ -80,10 +80,15 @@ impl NodeFiles {
 
     /// Reads all three straight from `version`.
     fn read_version(version: &Path) -> Result<Self, FilesError> {
+        Self::read_each(&version.join(TLS_CERT), &version.join(TLS_KEY), &version.join(CA_CERT))
+    }
+
+    /// Reads three files that lie wherever somebody put them.
+    pub fn read_each(cert: &Path, key: &Path, ca: &Path) -> Result<Self, FilesError> {
         Ok(Self {
-            cert: read_file(&version.join(TLS_CERT), Part::Certificate)?,
-            key: read_file(&version.join(TLS_KEY), Part::Key)?,
-            ca: read_file(&version.join(CA_CERT), Part::Bundle)?,
+            cert: read_file(cert, Part::Certificate)?,
+            key: read_file(key, Part::Key)?,
+            ca: read_file(ca, Part::Bundle)?,
         })
     }
 
@@ -114,21 +119,27 @@ struct FileMark {
     inode: u64,
 }
 
+impl FileMark {
+    fn of(path: &Path) -> Option<Self> {
+        let about = fs::metadata(path).ok()?;
+        let modified = (about.mtime(), about.mtime_nsec());
+        Some(Self { modified, len: about.len(), inode: about.ino() })
+    }
+}
+
 impl Stamp {
     /// Looks at the files behind `dir` without opening them. A missing one is part of the mark.
     #[must_use]
     pub fn of(dir: &Path) -> Self {
         let version = version_dir(dir);
-        let mark = |name| {
-            let about = fs::metadata(version.join(name)).ok()?;
-            Some(FileMark {
-                modified: (about.mtime(), about.mtime_nsec()),
-                len: about.len(),
-                inode: about.ino(),
-            })
-        };
-        let files = [TLS_CERT, TLS_KEY, CA_CERT].map(mark);
+        let files = [TLS_CERT, TLS_KEY, CA_CERT].map(|name| FileMark::of(&version.join(name)));
         Self { version, files }
+    }
+
+    /// The same for three files that lie wherever somebody put them.
+    #[must_use]
+    pub fn of_each(cert: &Path, key: &Path, ca: &Path) -> Self {
+        Self { version: PathBuf::new(), files: [cert, key, ca].map(FileMark::of) }
     }
 }
 

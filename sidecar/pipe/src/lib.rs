@@ -1,1 +1,51 @@
-//! Placeholder.
+//! One RestPipe session over any byte stream.
+//!
+//! [`session::Session`] is the protocol without sockets or a clock: bytes,
+//! commands and the time go in, frames and outputs come out, so two of them
+//! can be run against each other on a virtual clock. [`Driver`] is the one
+//! task that owns a stream and turns its readiness into calls of the session.
+//! [`PipeHandle`] is what everybody else holds.
+//!
+//! After TLS both sides are alike: who dialled shows only in the stream ids.
+
+mod body;
+pub mod budget;
+mod driver;
+pub mod error;
+mod handle;
+mod incoming;
+pub mod limits;
+pub mod session;
+
+pub use body::{BodySender, RecvBody, Stopped};
+pub use budget::Budget;
+pub use driver::{Driver, Service, open};
+pub use error::{CallError, NotSent, Outcome, Why};
+pub use handle::{Call, PeerInfo, PendingReply, PipeHandle, PipeState, Reply, StartedCall};
+pub use incoming::{HeadTooLarge, Incoming, Responder};
+pub use limits::PipeConfig;
+pub use restpipe_proto::pb;
+
+/// Who dialled: decides nothing but the parity of stream ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Opened the connection; its streams are odd.
+    Dialer,
+    /// Accepted it; its streams are even.
+    Acceptor,
+}
+
+impl Role {
+    /// The first stream id of this side.
+    pub const fn first_stream(self) -> u64 {
+        match self {
+            Self::Dialer => 1,
+            Self::Acceptor => 2,
+        }
+    }
+
+    /// Whether this side opens streams with that id.
+    pub const fn owns(self, stream: u64) -> bool {
+        stream != 0 && stream % 2 == self.first_stream() % 2
+    }
+}

@@ -1,0 +1,252 @@
+//! The two ends of a streamed body, outside the session.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use restpipe_proto::pb::CancelReason;
+use tokio::sync::mpsc;
+
+use crate::error::CallError;
+use crate::handle::{Commands, SlotPermit};
+use crate::session::Command;
+
+/// A consumer's bytes are reported in lots of this size: half of the smallest
+/// window, so that the peer is never left without credit.
+const REPORT_EVERY: usize = restpipe_proto::INITIAL_CREDIT as usize / 2;
+
+/// What a driver puts into a body's channel.
+#[derive(Debug)]
+pub(crate) enum BodyEvent {
+    Chunk(Bytes),
+    End,
+    Failed(CallError),
+}
+
+/// The receiving end of a body. What it was not asked for stays with the
+/// peer: at most one window of bytes waits in it.
+#[derive(Debug)]
+pub struct RecvBody {
+    first: Option<Bytes>,
+    rest: Option<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    stream: u64,
+    events: mpsc::UnboundedReceiver<BodyEvent>,
+    commands: Commands,
+    /// Bytes taken and not yet reported.
+    taken: usize,
+    /// Whether this is a reply: dropping it early then cancels the call.
+    of_reply: bool,
+    /// The call's slot, freed when its reply is over.
+    _slot: Option<SlotPermit>,
+}
+
+impl RecvBody {
+    /// A body that is all there.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self { first: Some(bytes).filter(|bytes| !bytes.is_empty()), rest: None }
+    }
+
+    /// A body that goes on. The channel is unbounded, but holds no more than
+    /// the window that the session grants the peer.
+    pub(crate) fn streamed(
+        first: Bytes,
+        stream: u64,
+        events: mpsc::UnboundedReceiver<BodyEvent>,
+        commands: Commands,
+        of_reply: bool,
+        slot: Option<SlotPermit>,
+    ) -> Self {
+        let rest = Rest { stream, events, commands, taken: 0, of_reply, _slot: slot };
+        Self { first: Some(first).filter(|bytes| !bytes.is_empty()), rest: Some(rest) }
+    }
+
+    /// Whether nothing is left to come.
+    pub fn is_end(&self) -> bool {
+        self.first.is_none() && self.rest.is_none()
+    }
+
+    /// The whole body, if it came with its head.
+    pub fn as_whole(&self) -> Option<&Bytes> {
+        static EMPTY: Bytes = Bytes::new();
+        match (&self.rest, &self.first) {
+            (None, Some(first)) => Some(first),
+            (None, None) => Some(&EMPTY),
+            (Some(_), _) => None,
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let event = std::task::ready!(rest.events.poll_recv(cx));
+        let result = match event {
+            Some(BodyEvent::Chunk(chunk)) => {
+                rest.taken += chunk.len();
+                if rest.taken >= REPORT_EVERY {
+                    rest.report();
+                }
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            Some(BodyEvent::End) => None,
+            Some(BodyEvent::Failed(error)) => Some(Err(error)),
+            None => Some(Err(CallError::Lost(crate::Why::Eof))),
+        };
+        if let Some(mut rest) = self.rest.take() {
+            rest.report();
+            rest.taken = usize::MAX;
+        }
+        Poll::Ready(result)
+    }
+
+    /// The next bytes; `None` at the end.
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, CallError>> {
+        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+}
+
+impl Rest {
+    fn report(&mut self) {
+        let bytes = std::mem::take(&mut self.taken);
+        if bytes > 0 {
+            self.commands.send(Command::Consumed { stream: self.stream, bytes });
+        }
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if self.taken == usize::MAX {
+            return; // It came to its end.
+        }
+        let stream = self.stream;
+        self.commands.send(if self.of_reply {
+            Command::Cancel { stream, reason: CancelReason::CallerGone, detail: String::new() }
+        } else {
+            Command::Unwanted { stream }
+        });
+    }
+}
+
+/// How much a body's source may queue; shared by source and driver.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    state: Mutex<RoomState>,
+}
+
+#[derive(Debug, Default)]
+struct RoomState {
+    bytes: usize,
+    closed: bool,
+    waiting: Option<Waker>,
+}
+
+impl Room {
+    fn update(&self, change: impl FnOnce(&mut RoomState)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        let waiting = state.waiting.take();
+        drop(state);
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        self.update(|state| state.bytes += bytes);
+    }
+
+    pub(crate) fn close(&self) {
+        self.update(|state| state.closed = true);
+    }
+
+    /// Up to `want` bytes of room, at least one; `None` once it is closed.
+    fn poll_take(&self, cx: &mut Context<'_>, want: usize) -> Poll<Option<usize>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        let bytes = want.min(state.bytes);
+        if bytes == 0 {
+            state.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.bytes -= bytes;
+        Poll::Ready(Some(bytes))
+    }
+}
+
+/// The sending end of a body. Dropping it without [`BodySender::end`] ends
+/// the stream as failed.
+#[derive(Debug)]
+pub struct BodySender {
+    stream: u64,
+    room: Arc<Room>,
+    commands: Commands,
+    open: bool,
+    /// What the other side is told if the source fails.
+    on_drop: CancelReason,
+}
+
+/// Nobody wants more of the body: the stream is over or was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+impl BodySender {
+    pub(crate) fn new(
+        stream: u64,
+        room: Arc<Room>,
+        commands: Commands,
+        on_drop: CancelReason,
+    ) -> Self {
+        Self { stream, room, commands, open: true, on_drop }
+    }
+
+    /// Sends `chunk`, waiting for credit as needed.
+    ///
+    /// # Errors
+    /// [`Stopped`] if nobody wants it any more.
+    pub async fn send(&mut self, chunk: Bytes) -> Result<(), Stopped> {
+        let mut parts = VecDeque::from([chunk]);
+        while let Some(mut rest) = parts.pop_front().filter(|rest| !rest.is_empty()) {
+            let room = std::future::poll_fn(|cx| self.room.poll_take(cx, rest.len())).await;
+            let Some(bytes) = room else {
+                self.open = false;
+                return Err(Stopped);
+            };
+            let chunk = rest.split_to(bytes);
+            self.commands.send(Command::Data { stream: self.stream, chunk, end: false });
+            parts.push_back(rest);
+        }
+        Ok(())
+    }
+
+    /// Says that the body is complete.
+    pub fn end(mut self) {
+        self.open = false;
+        self.commands.send(Command::Data { stream: self.stream, chunk: Bytes::new(), end: true });
+    }
+
+    /// Ends the stream as failed, with a sentence for the peer's people.
+    pub fn fail(mut self, reason: CancelReason, detail: String) {
+        self.open = false;
+        self.commands.send(Command::Cancel { stream: self.stream, reason, detail });
+    }
+}
+
+impl Drop for BodySender {
+    fn drop(&mut self) {
+        if self.open {
+            let (stream, reason) = (self.stream, self.on_drop);
+            let detail = "the body's source ended early".to_owned();
+            self.commands.send(Command::Cancel { stream, reason, detail });
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What everybody but the driver holds of a pipe.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason, Hello, ReplyHead, RequestHead};
+use restpipe_proto::{MAX_PAYLOAD, head};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::Role;
+use crate::body::{BodySender, RecvBody, Room};
+use crate::error::{CallError, NotSent, Why};
+use crate::session::Command;
+
+/// What a driver is told.
+///
+/// The channel is unbounded, and bounded all the same: requests by the peer's
+/// streams, replies by ours, data by the room that was offered, and the rest
+/// by a few for each of those.
+#[derive(Debug)]
+pub(crate) enum ToDriver {
+    Session(Command),
+    /// A call; `room` if its body is streamed.
+    Call {
+        command: Command,
+        stream: u64,
+        settle: oneshot::Sender<Settled>,
+        room: Option<Arc<Room>>,
+    },
+    /// A reply's body is going to be streamed.
+    Room {
+        stream: u64,
+        room: Arc<Room>,
+    },
+    /// Ends the pipe at once.
+    Close(String),
+}
+
+/// How a call ended: with an answer, or without.
+pub(crate) type Settled = Result<(Box<ReplyHead>, Answer), CallError>;
+
+/// The body of an answer as the driver hands it over.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Whole(Bytes),
+    Streamed(Bytes, mpsc::UnboundedReceiver<crate::body::BodyEvent>),
+}
+
+/// Sends commands to a driver; those for a pipe that ended go nowhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Commands(pub(crate) mpsc::UnboundedSender<ToDriver>);
+
+impl Commands {
+    pub(crate) fn send(&self, command: Command) {
+        // A pipe that has ended has settled everything already.
+        let _ = self.0.send(ToDriver::Session(command));
+    }
+}
+
+/// One taken stream of the peer.
+#[derive(Debug)]
+pub(crate) struct SlotPermit {
+    shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for SlotPermit {
+    fn drop(&mut self) {
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the peer said of itself.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// Its HELLO.
+    pub hello: Arc<Hello>,
+}
+
+/// How far a pipe is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PipeState {
+    /// HELLO has not come.
+    Opening,
+    /// Calls can be made.
+    Open,
+    /// The peer asks for another pipe; calls can still be made.
+    Replacing(GoAway),
+    /// No new calls; what is open is finished.
+    Draining(GoAway),
+    /// It has ended.
+    Ended(Why),
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) role: Role,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) serving: AtomicUsize,
+    /// Events of both directions since the pipe came up.
+    pub(crate) events: AtomicU64,
+    pub(crate) usable: AtomicBool,
+    pub(crate) state: watch::Sender<PipeState>,
+    pub(crate) peer: OnceLock<PeerInfo>,
+    /// The next stream id. The lock is held while the command is sent, so
+    /// that ids reach the session in rising order.
+    next: Mutex<u64>,
+}
+
+/// A pipe, to whoever makes calls on it. Clones are the same pipe.
+#[derive(Clone, Debug)]
+pub struct PipeHandle {
+    commands: Commands,
+    shared: Arc<Shared>,
+}
+
+/// A call to make.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked; deadline and credit are filled in by the session.
+    pub head: RequestHead,
+    /// The first bytes of the body, at most 16 KiB.
+    pub body: Bytes,
+    /// Whether they are all.
+    pub end: bool,
+    /// When the answer is due.
+    pub deadline: Instant,
+    /// Until when a free stream is waited for.
+    pub wait_until: Instant,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its head.
+    pub head: ReplyHead,
+    /// Its body.
+    pub body: RecvBody,
+}
+
+/// A call that is on its way.
+#[derive(Debug)]
+pub struct StartedCall {
+    /// Takes the rest of the request's body, if there is one.
+    pub body: Option<BodySender>,
+    /// The answer.
+    pub reply: PendingReply,
+}
+
+/// The answer to come. Dropping it cancels the call.
+#[derive(Debug)]
+pub struct PendingReply {
+    stream: u64,
+    settled: oneshot::Receiver<Settled>,
+    commands: Commands,
+    slot: Option<SlotPermit>,
+    open: bool,
+}
+
+impl PendingReply {
+    /// Waits for the answer, at most until the call's deadline.
+    ///
+    /// # Errors
+    /// If there will be none; the error says what is known of the handler.
+    pub async fn wait(mut self) -> Result<Reply, CallError> {
+        // A driver that is dropped, not ended, settles nothing.
+        let settled = (&mut self.settled).await.unwrap_or(Err(CallError::Lost(Why::Eof)));
+        self.open = false;
+        let (head, answer) = settled?;
+        let body = match answer {
+            Answer::Whole(bytes) => RecvBody::whole(bytes),
+            Answer::Streamed(first, events) => {
+                let commands = self.commands.clone();
+                RecvBody::streamed(first, self.stream, events, commands, true, self.slot.take())
+            }
+        };
+        Ok(Reply { head: *head, body })
+    }
+}
+
+impl Drop for PendingReply {
+    fn drop(&mut self) {
+        if self.open {
+            let (stream, reason) = (self.stream, CancelReason::CallerGone);
+            self.commands.send(Command::Cancel { stream, reason, detail: String::new() });
+        }
+    }
+}
+
+impl PipeHandle {
+    pub(crate) fn new(role: Role, commands: mpsc::UnboundedSender<ToDriver>) -> Self {
+        let shared = Shared {
+            role,
+            slots: Arc::new(Semaphore::new(0)),
+            in_flight: AtomicUsize::new(0),
+            serving: AtomicUsize::new(0),
+            events: AtomicU64::new(0),
+            usable: AtomicBool::new(false),
+            state: watch::Sender::new(PipeState::Opening),
+            peer: OnceLock::new(),
+            next: Mutex::new(role.first_stream()),
+        };
+        Self { commands: Commands(commands), shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Waits until the peer's HELLO has come.
+    ///
+    /// # Errors
+    /// Why the pipe ended instead.
+    pub async fn opened(&self) -> Result<PeerInfo, Why> {
+        let mut state = self.shared.state.subscribe();
+        loop {
+            if let PipeState::Ended(why) = &*state.borrow_and_update() {
+                return Err(why.clone());
+            }
+            if let Some(peer) = self.shared.peer.get() {
+                return Ok(peer.clone());
+            }
+            if state.changed().await.is_err() {
+                return Err(Why::Eof);
+            }
+        }
+    }
+
+    /// Follows the pipe's state.
+    pub fn state(&self) -> watch::Receiver<PipeState> {
+        self.shared.state.subscribe()
+    }
+
+    /// What the peer said of itself; `None` before its HELLO.
+    pub fn peer(&self) -> Option<&PeerInfo> {
+        self.shared.peer.get()
+    }
+
+    /// Whether new calls can be made.
+    pub fn is_usable(&self) -> bool {
+        self.shared.usable.load(Ordering::Relaxed)
+    }
+
+    /// Calls of this side that wait for an answer.
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Events of the peer that are being handled.
+    pub fn serving(&self) -> usize {
+        self.shared.serving.load(Ordering::Relaxed)
+    }
+
+    /// Events of both directions since the pipe came up.
+    pub fn events(&self) -> u64 {
+        self.shared.events.load(Ordering::Relaxed)
+    }
+
+    /// Whether both handles are of the same pipe.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Makes a call. Returns once it is queued; waits for a free stream of
+    /// the peer until `call.wait_until`.
+    ///
+    /// # Errors
+    /// If it could not be queued: nothing was sent.
+    pub async fn start(&self, call: Call) -> Result<StartedCall, CallError> {
+        let Call { head, body, end, deadline, wait_until } = call;
+        // Deadline and credit are set later; room for both is set aside.
+        const LATE_FIELDS: usize = 16;
+        if head::framed_len(&head) + LATE_FIELDS > MAX_PAYLOAD {
+            return Err(NotSent::TooLarge.into());
+        }
+        let slot = self.slot(wait_until.min(deadline)).await?;
+        let (settle, settled) = oneshot::channel();
+        let room = (!end).then(Arc::<Room>::default);
+
+        let stream = {
+            let mut next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let stream = *next;
+            let command = Command::Request { stream, head, body, end, deadline };
+            let call = ToDriver::Call { command, stream, settle, room: room.clone() };
+            self.commands.0.send(call).map_err(|_| NotSent::Ended)?;
+            *next += 2;
+            stream
+        };
+        let commands = self.commands.clone();
+        let body = room
+            .map(|room| BodySender::new(stream, room, commands.clone(), CancelReason::CallerGone));
+        let reply = PendingReply { stream, settled, commands, slot: Some(slot), open: true };
+        Ok(StartedCall { body, reply })
+    }
+
+    async fn slot(&self, until: Instant) -> Result<SlotPermit, CallError> {
+        if !self.is_usable() {
+            return Err(self.not_usable().into());
+        }
+        let slots = self.shared.slots.clone();
+        let permit = match slots.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let wait = tokio::time::timeout_at(until.into(), slots.acquire_owned());
+                wait.await.map_err(|_| NotSent::Busy)?.map_err(|_| self.not_usable())?
+            }
+        };
+        self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.shared.events.fetch_add(1, Ordering::Relaxed);
+        Ok(SlotPermit { shared: self.shared.clone(), _permit: permit })
+    }
+
+    fn not_usable(&self) -> NotSent {
+        match &*self.shared.state.borrow() {
+            PipeState::Draining(_) => NotSent::Draining,
+            _ => NotSent::Ended,
+        }
+    }
+
+    /// Tells the peer to open no more streams and why. New calls of this side
+    /// end too, unless the reason is [`GoAwayReason::Replace`].
+    pub fn go_away(&self, reason: GoAwayReason, detail: &str, retry_after: Duration) {
+        if reason != GoAwayReason::Replace {
+            self.shared.usable.store(false, Ordering::Relaxed);
+        }
+        self.commands.send(Command::GoAway { reason, detail: detail.to_owned(), retry_after });
+    }
+
+    /// Ends the pipe at once: open calls are lost.
+    pub fn close(&self, why: &str) {
+        self.shared.usable.store(false, Ordering::Relaxed);
+        let _ = self.commands.0.send(ToDriver::Close(why.to_owned()));
+    }
+
+    /// Waits until the pipe has ended.
+    pub async fn ended(&self) -> Why {
+        let mut state = self.shared.state.subscribe();
+        let ended = state.wait_for(|state| matches!(state, PipeState::Ended(_))).await;
+        match ended.as_deref() {
+            Ok(PipeState::Ended(why)) => why.clone(),
+            _ => Why::Eof,
+        }
+    }
+
+    /// Which side of the connection this is.
+    pub fn role(&self) -> Role {
+        self.shared.role
+    }
+
+    /// Tells the peer how many streams it may have open from now on.
+    pub fn limit_streams(&self, max_streams: u32) {
+        self.commands.send(Command::Limit { max_streams });
+    }
+}

@@ -1,0 +1,103 @@
+//! Every limit of a pipe, with its unit and its reason.
+
+use std::time::Duration;
+
+use restpipe_proto::pb;
+
+use crate::budget::Budget;
+
+/// The peer's HELLO is due this long after TLS: it is sent without waiting
+/// for anything.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Default silence after which a side pings. A peer is dead after twice this.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A write that moves no byte for this long ends the pipe: the peer's reader
+/// never waits for an app, so only a broken peer stops reading.
+pub const WRITE_STALL: Duration = Duration::from_secs(10);
+
+/// After the last frame this long is waited for the peer's end of stream, so
+/// that closing with unread bytes does not reset what it has yet to read.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// A body of which the consumer takes no byte for this long is cancelled.
+pub const BODY_STALL: Duration = Duration::from_secs(300);
+
+/// Bytes of credit that one stream gets from the budgets at once.
+pub const FIRST_WINDOW: u32 = 256 * 1024;
+
+/// Bytes of the largest window: at 1 MiB a single download on loopback is
+/// bound by TLS, not by credit.
+pub const MAX_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of credit beyond the floors that one pipe may have handed out.
+pub const PIPE_BUDGET: usize = 4 * 1024 * 1024;
+
+/// Bytes of body that one stream may have queued for sending. Two chunks in
+/// the queue and two on their way keep the writer busy.
+pub const SEND_QUEUE: usize = 64 * 1024;
+
+/// Bytes of body that one pipe has queued for sending before each stream gets
+/// less than [`SEND_QUEUE`]: a peer that grants much and reads nothing is not
+/// to fill the memory.
+pub const PIPE_SEND_QUEUE: usize = 4 * 1024 * 1024;
+
+/// Bytes handed to TLS at once: rustls buffers 64 KiB, four records.
+pub const WRITE_BATCH: usize = 64 * 1024;
+
+/// Bytes read before other tasks get their turn.
+pub const READ_BATCH: usize = 64 * 1024;
+
+/// Below this many queued bytes, and with more than one stream open, the
+/// writer stands back once before it writes, so that frames of calls that
+/// are just being made share a record.
+pub const STAND_BACK_BELOW: usize = 4 * 1024;
+
+/// Control frames that may wait for the socket. Ours number a few for each
+/// stream, so only a peer that provokes them and does not read comes here.
+pub const MAX_CONTROL_QUEUE: usize = 4 * 1024;
+
+/// Frames for streams that are over and were not cancelled by this side;
+/// a peer that sends more has lost count.
+pub const MAX_STRAYS: u32 = 100;
+
+/// Streams cancelled by this side whose late frames are expected.
+pub const REMEMBERED_STREAMS: usize = 1024;
+
+/// Headers of one head, and arguments of one request: as many fit one frame
+/// by the thousand, and in memory each costs far more than on the wire.
+pub const MAX_HEADERS: usize = 256;
+
+/// See [`MAX_HEADERS`].
+pub const MAX_ARGS: usize = 1024;
+
+/// Bytes of the sentence in a CANCEL or GOAWAY.
+pub const MAX_DETAIL: usize = 1024;
+
+/// Pings that a peer may send in a second.
+pub const MAX_PINGS_PER_SECOND: u32 = 10;
+
+/// Settings of one pipe.
+#[derive(Clone, Debug)]
+pub struct PipeConfig {
+    /// What this side says of itself in HELLO.
+    pub hello: pb::Hello,
+    /// Streams that the peer may have open at once.
+    pub max_streams: u32,
+    /// Silence after which this side pings; twice this and the peer is dead.
+    pub heartbeat: Duration,
+    /// Bytes that all pipes of the process may hold for bodies.
+    pub budget: Budget,
+}
+
+impl Default for PipeConfig {
+    fn default() -> Self {
+        Self {
+            hello: pb::Hello::default(),
+            max_streams: restpipe_proto::DEFAULT_MAX_STREAMS,
+            heartbeat: HEARTBEAT,
+            budget: Budget::new(64 * 1024 * 1024),
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! What waits to be sent, and in which order.
+//!
+//! Control frames go first, then heads in the order they came, then at least
+//! one chunk of bulk: each stream with body to send gets one chunk of up to
+//! [`MAX_PAYLOAD`] bytes per round, so large bodies neither slow small calls
+//! nor starve each other.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use restpipe_proto::pb::{ReplyHead, RequestHead};
+use restpipe_proto::{Class, Flags, Frame, HEADER_LEN, Kind, MAX_PAYLOAD, head};
+
+use crate::limits::{PIPE_SEND_QUEUE, SEND_QUEUE, WRITE_BATCH};
+
+/// Payloads below this many bytes are copied into the batch, larger ones go
+/// beside it: for a small frame one copy is cheaper than one more I/O vector.
+const FLATTEN_BELOW: usize = 4 * 1024;
+
+/// Bytes on their way to the socket, in order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    flat: BytesMut,
+    segments: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Batch {
+    /// The bytes, in order; [`Self::seal`] goes before.
+    pub fn segments(&mut self) -> &mut VecDeque<Bytes> {
+        &mut self.segments
+    }
+
+    /// Bytes put in since the last [`Self::seal`].
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn put(&mut self, frame: &Frame) {
+        let Frame { kind, flags, class, stream, payload } = frame;
+        Frame::put_header(&mut self.flat, *kind, *flags, *class, *stream, payload.len());
+        self.put_bytes(payload.clone());
+        self.len += HEADER_LEN;
+    }
+
+    fn put_bytes(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        if bytes.len() < FLATTEN_BELOW {
+            self.flat.extend_from_slice(&bytes);
+        } else {
+            self.segments.push_back(self.flat.split().freeze());
+            self.segments.push_back(bytes);
+        }
+    }
+
+    /// Makes everything put in so far a segment.
+    pub fn seal(&mut self) {
+        if !self.flat.is_empty() {
+            self.segments.push_back(self.flat.split().freeze());
+        }
+        self.len = 0;
+    }
+
+    /// Frees what an idle pipe need not hold.
+    pub fn shrink(&mut self) {
+        if self.flat.capacity() > FLATTEN_BELOW {
+            self.flat = BytesMut::new();
+        }
+        if self.segments.capacity() > 16 {
+            self.segments = VecDeque::new();
+        }
+    }
+}
+
+/// A head that waits, with the part of the body that fits its frame.
+#[derive(Debug)]
+enum Head {
+    Request(Box<RequestHead>),
+    Reply(Box<ReplyHead>),
+}
+
+#[derive(Debug)]
+struct Opening {
+    stream: u64,
+    head: Head,
+    body: Bytes,
+    end: bool,
+}
+
+/// The sending end of one body.
+#[derive(Debug)]
+struct Body {
+    /// Bytes that the peer takes now.
+    credit: u64,
+    queued: VecDeque<Bytes>,
+    queued_bytes: usize,
+    /// Bytes that the body's source was told it may queue, and has not.
+    offered: usize,
+    /// The last chunk is queued.
+    ended: bool,
+    /// The head of the stream has not left, so nothing may.
+    behind_head: bool,
+    in_ring: bool,
+}
+
+impl Body {
+    fn is_ready(&self) -> bool {
+        !self.behind_head && if self.queued.is_empty() { self.ended } else { self.credit > 0 }
+    }
+
+    /// Bytes that the source may be offered on top of what it was, of which
+    /// it may hold `share` in all.
+    fn room(&self, share: usize) -> usize {
+        if self.ended {
+            return 0;
+        }
+        let taken = self.queued_bytes + self.offered;
+        let credit = usize::try_from(self.credit).unwrap_or(usize::MAX);
+        let room = credit.min(share).saturating_sub(taken);
+        // Small offers would make small frames; a source that holds none waits.
+        if room >= MAX_PAYLOAD || self.offered == 0 { room } else { 0 }
+    }
+}
+
+/// What filling a batch did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// This stream's request is on its way: the handler may run from now on.
+    Request(u64),
+    /// This side of the stream has ended.
+    End(u64),
+    /// The stream's source may queue so many bytes more.
+    Room(u64, usize),
+}
+
+/// All queues of one pipe.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    control: VecDeque<Frame>,
+    heads: VecDeque<Opening>,
+    bodies: HashMap<u64, Body>,
+    ring: VecDeque<u64>,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.heads.is_empty() && self.ring.is_empty()
+    }
+
+    /// Whether nothing is kept for any stream.
+    pub(super) fn holds_no_stream(&self) -> bool {
+        self.heads.is_empty() && self.bodies.is_empty() && self.ring.is_empty()
+    }
+
+    /// Bytes that each body may have queued.
+    fn share(&self) -> usize {
+        (PIPE_SEND_QUEUE / self.bodies.len().max(1)).clamp(MAX_PAYLOAD, SEND_QUEUE)
+    }
+
+    /// Drops what waits for streams; what is said about the pipe stays.
+    pub(super) fn drop_streams(&mut self) {
+        self.heads = VecDeque::new();
+        self.bodies = HashMap::new();
+        self.ring = VecDeque::new();
+    }
+
+    /// Frees what an idle pipe need not hold.
+    pub(super) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.control = VecDeque::new();
+            self.heads = VecDeque::new();
+            self.ring = VecDeque::new();
+        }
+        if self.bodies.is_empty() {
+            self.bodies = HashMap::new();
+        }
+    }
+
+    /// Control frames that wait.
+    pub(super) fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
+    /// Whether what waits is so little that standing back may gather more.
+    pub(super) fn is_small(&self, below: usize) -> bool {
+        /// About what a head takes on the wire.
+        const HEAD: usize = 128;
+        self.ring.is_empty()
+            && self.heads.iter().map(|opening| HEAD + opening.body.len()).sum::<usize>() < below
+    }
+
+    pub(super) fn control(&mut self, kind: Kind, stream: u64, payload: Bytes) {
+        let (flags, class) = (Flags::NONE, Class::Control);
+        self.control.push_back(Frame { kind, flags, class, stream, payload });
+    }
+
+    /// Queues a request; `credit` is what of its body may follow at once.
+    pub(super) fn request(
+        &mut self,
+        stream: u64,
+        head: RequestHead,
+        body: Bytes,
+        end: bool,
+        credit: u64,
+    ) {
+        let head_len = head::framed_len(&head);
+        self.open(stream, Head::Request(Box::new(head)), head_len, body, end, credit);
+    }
+
+    /// Queues a reply.
+    pub(super) fn reply(
+        &mut self,
+        stream: u64,
+        head: ReplyHead,
+        body: Bytes,
+        end: bool,
+        credit: u64,
+    ) {
+        let head_len = head::framed_len(&head);
+        self.open(stream, Head::Reply(Box::new(head)), head_len, body, end, credit);
+    }
+
+    fn open(
+        &mut self,
+        stream: u64,
+        head: Head,
+        head_len: usize,
+        mut body: Bytes,
+        end: bool,
+        credit: u64,
+    ) {
+        let inline = body.split_to(body.len().min(MAX_PAYLOAD.saturating_sub(head_len)));
+        let whole = end && body.is_empty();
+        if !whole {
+            let mut rest = Body {
+                credit,
+                queued_bytes: body.len(),
+                queued: VecDeque::new(),
+                offered: 0,
+                ended: end,
+                behind_head: true,
+                in_ring: false,
+            };
+            if !body.is_empty() {
+                rest.queued.push_back(body);
+            }
+            self.bodies.insert(stream, rest);
+        }
+        self.heads.push_back(Opening { stream, head, body: inline, end: whole });
+    }
+
+    /// Queues more of a body. `false` if nobody wants it any more.
+    pub(super) fn data(&mut self, stream: u64, chunk: Bytes, end: bool) -> bool {
+        let Some(body) = self.bodies.get_mut(&stream) else { return false };
+        body.offered = body.offered.saturating_sub(chunk.len());
+        body.queued_bytes += chunk.len();
+        if !chunk.is_empty() {
+            body.queued.push_back(chunk);
+        }
+        body.ended |= end;
+        self.ring_if_ready(stream);
+        true
+    }
+
+    /// The peer takes `bytes` more of a body. Returns what its source may
+    /// queue now.
+    pub(super) fn credit(&mut self, stream: u64, bytes: u32) -> Option<usize> {
+        let share = self.share();
+        let body = self.bodies.get_mut(&stream)?;
+        body.credit = body.credit.saturating_add(u64::from(bytes));
+        let room = body.room(share);
+        body.offered += room;
+        self.ring_if_ready(stream);
+        (room > 0).then_some(room)
+    }
+
+    /// Forgets all that waits for a stream. Returns whether its head was
+    /// still here, so that nothing of it was ever sent.
+    pub(super) fn forget(&mut self, stream: u64) -> bool {
+        self.bodies.remove(&stream);
+        self.ring.retain(|ringed| *ringed != stream);
+        let heads = self.heads.len();
+        self.heads.retain(|opening| opening.stream != stream);
+        heads != self.heads.len()
+    }
+
+    /// Forgets the rest of a body, not its head.
+    pub(super) fn forget_body(&mut self, stream: u64) -> bool {
+        self.ring.retain(|ringed| *ringed != stream);
+        self.bodies.remove(&stream).is_some()
+    }
+
+    fn ring_if_ready(&mut self, stream: u64) {
+        if let Some(body) = self.bodies.get_mut(&stream)
+            && !body.in_ring
+            && body.is_ready()
+        {
+            body.in_ring = true;
+            self.ring.push_back(stream);
+        }
+    }
+
+    /// Moves up to about [`WRITE_BATCH`] bytes into `batch`.
+    pub(super) fn fill(&mut self, batch: &mut Batch, sent: &mut Vec<Sent>) {
+        while let Some(frame) = self.control.pop_front() {
+            batch.put(&frame);
+        }
+        while batch.len() < WRITE_BATCH {
+            let Some(opening) = self.heads.pop_front() else { break };
+            self.send_head(opening, batch, sent);
+        }
+        loop {
+            let Some(stream) = self.ring.pop_front() else { break };
+            self.send_chunk(stream, batch, sent);
+            if batch.len() >= WRITE_BATCH {
+                break;
+            }
+        }
+    }
+
+    fn send_head(&mut self, opening: Opening, batch: &mut Batch, sent: &mut Vec<Sent>) {
+        let Opening { stream, head, body, end } = opening;
+        let start = batch.flat.len();
+        let (kind, head_len) = match &head {
+            Head::Request(head) => (Kind::Req, head::framed_len(head.as_ref())),
+            Head::Reply(head) => (Kind::Rep, head::framed_len(head.as_ref())),
+        };
+        let len = head_len + body.len();
+        Frame::put_header(
+            &mut batch.flat,
+            kind,
+            Flags::end_if(end),
+            Class::Interactive,
+            stream,
+            len,
+        );
+        let put = match &head {
+            Head::Request(head) => head::put(&mut batch.flat, head.as_ref()),
+            Head::Reply(head) => head::put(&mut batch.flat, head.as_ref()),
+        };
+        put.expect("who queues a head has checked that it fits a frame");
+        batch.len += batch.flat.len() - start;
+        batch.put_bytes(body);
+
+        let share = self.share();
+        if kind == Kind::Req {
+            sent.push(Sent::Request(stream));
+        }
+        if end {
+            sent.push(Sent::End(stream));
+        } else if let Some(body) = self.bodies.get_mut(&stream) {
+            body.behind_head = false;
+            let room = body.room(share);
+            if room > 0 {
+                body.offered += room;
+                sent.push(Sent::Room(stream, room));
+            }
+            self.ring_if_ready(stream);
+        }
+    }
+
+    fn send_chunk(&mut self, stream: u64, batch: &mut Batch, sent: &mut Vec<Sent>) {
+        let share = self.share();
+        let Some(body) = self.bodies.get_mut(&stream) else { return };
+        body.in_ring = false;
+        let chunk = match body.queued.front_mut() {
+            Some(front) => {
+                let credit = usize::try_from(body.credit).unwrap_or(usize::MAX);
+                let chunk = front.split_to(front.len().min(MAX_PAYLOAD).min(credit));
+                if front.is_empty() {
+                    body.queued.pop_front();
+                }
+                chunk
+            }
+            None => Bytes::new(),
+        };
+        body.queued_bytes -= chunk.len();
+        body.credit -= chunk.len() as u64;
+        let end = body.ended && body.queued.is_empty();
+        let flags = Flags::end_if(end);
+        batch.put(&Frame { kind: Kind::Data, flags, class: Class::Bulk, stream, payload: chunk });
+        if end {
+            self.bodies.remove(&stream);
+            sent.push(Sent::End(stream));
+            return;
+        }
+        let room = body.room(share);
+        if room > 0 {
+            body.offered += room;
+            sent.push(Sent::Room(stream, room));
+        }
+        self.ring_if_ready(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(queue: &mut Queue, sent: &mut Vec<Sent>) -> Vec<(Kind, u64, usize)> {
+        let (mut batch, mut wire, mut out) = (Batch::default(), BytesMut::new(), Vec::new());
+        queue.fill(&mut batch, sent);
+        batch.seal();
+        batch.segments().iter().for_each(|segment| wire.extend_from_slice(segment));
+        while let Some(frame) = Frame::decode(&mut wire).expect("own frames") {
+            out.push((frame.kind, frame.stream, frame.payload.len()));
+        }
+        out
+    }
+
+    /// Streams whose heads have left, with so many bytes queued each.
+    fn with_bulk(queue: &mut Queue, streams: &[u64], bytes: usize) {
+        for stream in streams {
+            queue.reply(*stream, ReplyHead::default(), Bytes::new(), false, bytes as u64);
+        }
+        frames(queue, &mut Vec::new());
+        for stream in streams {
+            assert!(queue.data(*stream, vec![0; bytes].into(), true));
+        }
+    }
+
+    #[test]
+    fn control_goes_before_heads_and_heads_before_bulk() {
+        let mut queue = Queue::default();
+        with_bulk(&mut queue, &[2], 100_000);
+        queue.request(1, RequestHead::default(), Bytes::new(), true, 0);
+        queue.control(Kind::Ping, 0, head::ping_payload(1));
+        let order: Vec<_> = frames(&mut queue, &mut Vec::new()).iter().map(|f| f.0).collect();
+        assert_eq!(order[..3], [Kind::Ping, Kind::Req, Kind::Data]);
+    }
+
+    #[test]
+    fn bulk_streams_take_turns_chunk_by_chunk() {
+        let mut queue = Queue::default();
+        with_bulk(&mut queue, &[2, 4], 30_000);
+        let order: Vec<_> = frames(&mut queue, &mut Vec::new()).iter().map(|f| f.1).collect();
+        assert_eq!(order, [2, 4, 2, 4]);
+    }
+
+    #[test]
+    fn heads_that_fill_a_batch_leave_room_for_one_chunk_of_bulk() {
+        let mut queue = Queue::default();
+        with_bulk(&mut queue, &[2], 40_000);
+        for stream in 0..9 {
+            queue.request(2 * stream + 1, RequestHead::default(), vec![0; 16_000].into(), true, 0);
+        }
+        let kinds: Vec<_> = frames(&mut queue, &mut Vec::new()).iter().map(|f| f.0).collect();
+        assert_eq!(kinds, [Kind::Req, Kind::Req, Kind::Req, Kind::Req, Kind::Req, Kind::Data]);
+    }
+
+    #[test]
+    fn nothing_is_sent_without_credit_and_the_rest_follows_with_it() {
+        let mut queue = Queue::default();
+        queue.reply(2, ReplyHead::default(), Bytes::new(), false, 10);
+        let mut sent = Vec::new();
+        frames(&mut queue, &mut sent);
+        assert_eq!(sent, [Sent::Room(2, 10)]);
+        queue.data(2, vec![0; 10].into(), false);
+        assert_eq!(frames(&mut queue, &mut sent), [(Kind::Data, 2, 10)]);
+        assert!(queue.is_empty());
+        assert_eq!(queue.credit(2, 5), Some(5));
+    }
+
+    #[test]
+    fn a_body_never_overtakes_its_head() {
+        let mut queue = Queue::default();
+        for stream in 0..5 {
+            queue.reply(2 * stream + 2, ReplyHead::default(), vec![0; 16_000].into(), true, 0);
+        }
+        queue.reply(100, ReplyHead::default(), Bytes::new(), false, 1_000);
+        queue.data(100, vec![0; 10].into(), true);
+        let first = frames(&mut queue, &mut Vec::new());
+        assert!(first.iter().all(|f| f.1 != 100));
+        let second = frames(&mut queue, &mut Vec::new());
+        assert_eq!(second.iter().map(|f| f.0).collect::<Vec<_>>(), [Kind::Rep, Kind::Data]);
+    }
+
+    #[test]
+    fn a_body_too_large_for_its_head_s_frame_goes_on_behind_it() {
+        let mut queue = Queue::default();
+        queue.request(1, RequestHead::default(), vec![0; 20_000].into(), true, 16 * 1024);
+        let sent = frames(&mut queue, &mut Vec::new());
+        assert_eq!(sent.iter().map(|f| f.0).collect::<Vec<_>>(), [Kind::Req, Kind::Data]);
+        // One byte of length stands before the empty head.
+        assert_eq!(sent.iter().map(|f| f.2).sum::<usize>(), 20_000 + 1);
+    }
+
+    #[test]
+    fn a_forgotten_request_that_waited_is_known_never_to_have_left() {
+        let mut queue = Queue::default();
+        queue.request(1, RequestHead::default(), Bytes::new(), true, 0);
+        assert!(queue.forget(1));
+        queue.request(3, RequestHead::default(), Bytes::new(), true, 0);
+        frames(&mut queue, &mut Vec::new());
+        assert!(!queue.forget(3));
+    }
+}

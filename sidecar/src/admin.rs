@@ -1,0 +1,121 @@
+//! The admin port: `/live`, `/ready`, `/metrics` and `/status`, for kubelet,
+//! Prometheus, the operator and people. It changes nothing: there is no way
+//! to stop a node over HTTP (CVE-2024-40632 was one).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router as AxumRouter;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json};
+use axum::routing::get;
+use serde::{Deserialize, Serialize};
+
+use crate::creds::Creds;
+use crate::gateway::Gateway;
+use crate::link::{Failure, LastFailure};
+use crate::router::PeerView;
+use crate::telemetry::Recorder;
+
+/// What the admin port shows.
+#[derive(Clone, Debug)]
+pub struct AdminState {
+    /// For readiness and the peers.
+    pub gateway: Arc<Gateway>,
+    /// For the certificate.
+    pub creds: Creds,
+    /// For metrics.
+    pub recorder: Recorder,
+    /// `server` or `client`.
+    pub role: String,
+    /// What this node calls itself.
+    pub instance: String,
+    /// Why the last dial failed.
+    pub last_failure: LastFailure,
+}
+
+/// The answer of `/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// `server` or `client`.
+    pub role: String,
+    /// Version of this software.
+    pub version: String,
+    /// What this node calls itself.
+    pub instance: String,
+    /// Whether an event could be carried now.
+    pub ready: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<String>,
+    /// The identity in use.
+    pub identity: IdentityStatus,
+    /// The pipes that are up.
+    pub peers: Vec<PeerView>,
+    /// Why the last dial failed, unless a pipe has come up since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+/// The certificate in use.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IdentityStatus {
+    /// The one name that counts.
+    pub name: String,
+    /// Serial number in hex.
+    pub serial: String,
+    /// Who issued it.
+    pub issuer: String,
+    /// When it ends, in RFC 3339.
+    pub not_after: String,
+    /// SHA-256 fingerprints of the trusted roots.
+    pub trusts: Vec<String>,
+}
+
+/// The admin endpoints.
+pub fn router(state: AdminState) -> AxumRouter {
+    AxumRouter::new()
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(state)
+}
+
+async fn ready(State(state): State<AdminState>) -> impl IntoResponse {
+    match state.gateway.why_not_ready() {
+        None => (StatusCode::OK, "ready\n"),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+    }
+}
+
+async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
+    match state.recorder.metrics().render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn status(State(state): State<AdminState>) -> Json<Status> {
+    let credentials = state.creds.current();
+    let leaf = credentials.leaf();
+    let not_ready = state.gateway.why_not_ready().map(|why| why.trim_end().to_owned());
+    let expired = leaf.not_after <= SystemTime::now();
+    Json(Status {
+        role: state.role,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: state.instance,
+        ready: not_ready.is_none(),
+        not_ready: not_ready.or_else(|| expired.then(|| "the certificate has expired".to_owned())),
+        identity: IdentityStatus {
+            name: credentials.name().to_string(),
+            serial: leaf.serial.clone(),
+            issuer: leaf.issuer.clone(),
+            not_after: restpipe_identity::rfc3339(leaf.not_after),
+            trusts: credentials.roots().fingerprints(),
+        },
+        peers: state.gateway.views(None),
+        last_failure: state.last_failure.get(),
+    })
+}

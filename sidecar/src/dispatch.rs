@@ -1,0 +1,290 @@
+//! Events of a peer to the handler that has them, and its answer back.
+//!
+//! The first that has an event answers it: handlers registered in Rust, the
+//! app, the directory of executables, the built-in ones.
+
+mod app;
+mod builtin;
+mod directory;
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body::Body;
+use http_body_util::BodyExt;
+use restpipe_config::{HandlerSettings, Role};
+use restpipe_pipe::pb::{CancelReason, ReplyHead};
+use restpipe_pipe::{Incoming, Responder, Service};
+use tracing::{Instrument, debug, info_span, warn};
+
+pub use app::AppClient;
+pub use directory::Directory;
+
+use crate::event::{
+    CODE_NO_HANDLER, Event, EventBody, Exception, Reply, ReplyBody, StreamError, Verb,
+};
+use crate::gateway::path;
+use crate::handler::Registry;
+use crate::headers;
+use crate::telemetry::{Recorder, Served};
+
+/// Bytes of body that go in the reply's own frame; longer bodies are streamed.
+const INLINE_BODY: usize = 14 * 1024;
+
+/// Bytes of a traceback or of a failed executable's stderr that are passed on.
+const MAX_TRACEBACK: usize = 16 * 1024;
+
+/// How an event ended on this side.
+pub(crate) enum Answer {
+    /// A handler answered.
+    Reply(Reply),
+    /// A handler failed.
+    Exception(Exception),
+    /// Nothing here has such a handler.
+    NoHandler,
+    /// No answer can be given; the caller is told why.
+    Cancel(CancelReason, String),
+}
+
+/// Finds and runs handlers; one for the whole node.
+#[derive(Debug)]
+pub struct Dispatcher {
+    role: Role,
+    registry: Registry,
+    app: Option<AppClient>,
+    directory: Option<Directory>,
+    builtin: bool,
+    tracebacks: bool,
+    recorder: Recorder,
+}
+
+impl Dispatcher {
+    /// A dispatcher over what the settings name.
+    pub fn new(
+        role: Role,
+        settings: &HandlerSettings,
+        registry: Registry,
+        recorder: Recorder,
+    ) -> Self {
+        let HandlerSettings { app, directory, builtin, tracebacks } = settings.clone();
+        Self {
+            role,
+            registry,
+            app: app.map(AppClient::new),
+            directory: directory.map(Directory::new),
+            builtin,
+            tracebacks,
+            recorder,
+        }
+    }
+
+    async fn answer(&self, event: Event) -> Answer {
+        let result = if let Some(handler) = self.registry.find(event.verb, &event.noun) {
+            handler.handle(event).await
+        } else if let Some(app) = &self.app {
+            return app.answer(event).await;
+        } else if let Some(found) = self.directory.as_ref().and_then(|dir| dir.find(&event)) {
+            found.run(event).await
+        } else if self.builtin {
+            return builtin::answer(self.role, &event);
+        } else {
+            return Answer::NoHandler;
+        };
+        result.map_or_else(Answer::Exception, Answer::Reply)
+    }
+
+    async fn serve(self: Arc<Self>, peer: Arc<str>, incoming: Incoming) {
+        let started = Instant::now();
+        let Incoming { head, body, deadline, responder } = incoming;
+        let event = match to_event(peer, head, body, deadline) {
+            Ok(event) => event,
+            Err(detail) => return responder.cancel(CancelReason::RefusedInvalid, detail),
+        };
+        let (verb, noun) = (event.verb, event.noun.clone());
+        let span = info_span!("event", peer = %event.peer, %verb, noun = %noun, traceparent = headers::traceparent(&event.headers));
+        async {
+            let answer = AssertUnwindSafe(self.answer(event)).catch_unwind().await;
+            let answer = answer.unwrap_or_else(|panic| Answer::Exception(panicked(panic.as_ref())));
+            let served = self.respond(verb, answer, responder).await;
+            debug!(code = served.code, took = ?started.elapsed(), "event handled");
+            self.recorder.served(verb, &noun, served, started.elapsed());
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn respond(&self, verb: Verb, answer: Answer, responder: Responder) -> Served {
+        let reply = match answer {
+            Answer::Reply(reply) => reply,
+            Answer::Exception(exception) => {
+                warn!(class = %exception.class, message = %exception.message, "handler failed");
+                Reply::exception(&self.to_send(exception))
+            }
+            Answer::NoHandler => no_handler(),
+            Answer::Cancel(reason, detail) => {
+                warn!(reason = restpipe_pipe::error::cancel_word(reason), %detail, "event not answered");
+                responder.cancel(reason, detail);
+                return Served::cancelled(reason);
+            }
+        };
+        let code = reply.code;
+        match send(verb, reply, responder).await {
+            Ok(()) => Served::answered(code),
+            Err(error) => {
+                warn!(%error, "reply broken off");
+                Served::cancelled(CancelReason::BadReply)
+            }
+        }
+    }
+
+    fn to_send(&self, mut exception: Exception) -> Exception {
+        if self.tracebacks {
+            let mut cut = exception.traceback.len().min(MAX_TRACEBACK);
+            while !exception.traceback.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            exception.traceback.truncate(cut);
+        } else {
+            exception.traceback.clear();
+        }
+        exception
+    }
+}
+
+/// The service of one pipe: the dispatcher, and who is at the other end.
+#[derive(Debug)]
+pub struct PeerService {
+    dispatcher: Arc<Dispatcher>,
+    peer: Arc<str>,
+}
+
+impl PeerService {
+    /// Serves the events of `peer`.
+    pub fn new(dispatcher: Arc<Dispatcher>, peer: Arc<str>) -> Self {
+        Self { dispatcher, peer }
+    }
+}
+
+impl Service for PeerService {
+    fn serve(&self, event: Incoming) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.dispatcher.clone().serve(self.peer.clone(), event))
+    }
+
+    fn on_heartbeat(&self, rtt: Duration) {
+        self.dispatcher.recorder.heartbeat(rtt);
+    }
+}
+
+/// Checks what a peer sent before anything acts on it: its gateway has, but
+/// the peer is not trusted to.
+fn to_event(
+    peer: Arc<str>,
+    head: restpipe_pipe::pb::RequestHead,
+    body: restpipe_pipe::RecvBody,
+    deadline: Option<Instant>,
+) -> Result<Event, String> {
+    let verb = Verb::from_wire(head.verb()).ok_or("the verb is none that this node knows")?;
+    path::check_noun(&head.noun).map_err(|error| error.to_string())?;
+    head.args
+        .iter()
+        .try_for_each(|arg| path::check_segment(arg))
+        .map_err(|error| error.to_string())?;
+    let headers = headers::from_wire(head.headers)?;
+    if !head.mime.is_empty() && http::HeaderValue::from_str(&head.mime).is_err() {
+        return Err("the content type is no header value".to_owned());
+    }
+    let (noun, args, query, mime) = (head.noun, head.args, head.query, head.mime);
+    let body_len = head.body_len;
+    let body = EventBody::new(body, body_len);
+    Ok(Event { peer, verb, noun, args, query, mime, headers, body, body_len, deadline })
+}
+
+fn no_handler() -> Reply {
+    let mut reply = Reply::exception(&Exception::new(
+        "NoHandler",
+        "no handler of this node has that verb and noun",
+    ));
+    reply.code = CODE_NO_HANDLER;
+    reply.status = http::StatusCode::NOT_FOUND;
+    reply
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Exception {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    Exception::new("Panic", message.unwrap_or_else(|| "the handler panicked".to_owned()))
+}
+
+/// Sends a reply; short bodies in one frame with the head.
+async fn send(verb: Verb, reply: Reply, responder: Responder) -> Result<(), StreamError> {
+    let Reply { code, status, mime, headers, body, body_len } = reply;
+    let exact = match &body {
+        ReplyBody::Whole(bytes) => Some(bytes.len() as u64),
+        ReplyBody::Stream(stream) => stream.size_hint().exact(),
+    };
+    let head = ReplyHead {
+        code,
+        status: status.as_u16().into(),
+        mime,
+        headers: headers::to_wire(&headers),
+        // A HEAD's reply says how long the body would be.
+        body_len: if verb == Verb::Head { body_len.or(exact) } else { exact },
+    };
+    let too_large = |error: restpipe_pipe::HeadTooLarge| StreamError(error.to_string());
+    let mut stream = match body {
+        ReplyBody::Whole(bytes) if bytes.len() <= INLINE_BODY => {
+            return responder.reply(head, bytes).map_err(too_large);
+        }
+        ReplyBody::Whole(bytes) => {
+            http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+        }
+        ReplyBody::Stream(stream) => stream,
+    };
+    let first = match exact {
+        // Worth waiting for: it is one frame instead of two.
+        Some(len) if len <= INLINE_BODY as u64 => match collect(&mut stream).await {
+            Ok(whole) => return responder.reply(head, whole).map_err(too_large),
+            Err(error) => {
+                responder.cancel(CancelReason::HandlerLost, error.to_string());
+                return Err(error);
+            }
+        },
+        _ => Bytes::new(),
+    };
+    let mut out = responder.reply_streamed(head, first).map_err(too_large)?;
+    while let Some(frame) = stream.frame().await {
+        let chunk = match frame {
+            // Trailers do not cross the pipe.
+            Ok(frame) => frame.into_data().unwrap_or_default(),
+            Err(error) => {
+                out.fail(CancelReason::HandlerLost, error.to_string());
+                return Err(error);
+            }
+        };
+        if out.send(chunk).await.is_err() {
+            // Nobody wants more of it: the caller left, or the pipe ended.
+            return Ok(());
+        }
+    }
+    out.end();
+    Ok(())
+}
+
+async fn collect(
+    stream: &mut http_body_util::combinators::UnsyncBoxBody<Bytes, StreamError>,
+) -> Result<Bytes, StreamError> {
+    let mut whole = Bytes::new();
+    while let Some(frame) = stream.frame().await {
+        if let Ok(chunk) = frame?.into_data() {
+            whole = if whole.is_empty() { chunk } else { [whole, chunk].concat().into() };
+        }
+    }
+    Ok(whole)
+}

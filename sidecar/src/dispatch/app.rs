@@ -1,0 +1,289 @@
+//! The app: events become HTTP requests to it.
+//!
+//! A connection is driven by the task of the request that uses it, not by one
+//! of its own: that saves two wake-ups a call.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use restpipe_config::AppAddress;
+use restpipe_pipe::pb::CancelReason;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Answer;
+use crate::event::{CODE_OK, Event, EventBody, Reply, ReplyBody, StreamError};
+use crate::headers;
+use crate::io::Io;
+
+/// Bytes that a connection to the app may buffer; hyper's default is 400 KiB.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// Connections that are kept for the next event.
+const MAX_IDLE: usize = 64;
+
+/// A kept connection is not used again after this: apps close idle ones,
+/// many after 60 s, and an event must not race with that.
+const IDLE_LIFE: Duration = Duration::from_secs(15);
+
+/// The app takes a connection within this time; it is on this machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What stays as it is in a path segment (RFC 3986, "unreserved").
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+const NOUN: HeaderName = HeaderName::from_static("restpipe-noun");
+const FROM: HeaderName = HeaderName::from_static("restpipe-from");
+const DEADLINE: HeaderName = HeaderName::from_static("restpipe-deadline");
+
+/// The app of this node, and connections to it.
+#[derive(Debug)]
+pub struct AppClient {
+    address: AppAddress,
+    host: HeaderValue,
+    idle: Mutex<Vec<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    connection: AppConnection,
+    since: Instant,
+}
+
+/// A connection, driven by whoever polls it.
+#[derive(Debug)]
+struct AppConnection {
+    sender: SendRequest<EventBody>,
+    driver: Connection<TokioIo<Io>, EventBody>,
+    ended: bool,
+}
+
+impl AppConnection {
+    /// Runs `future` and, beside it, the connection.
+    async fn drive<F: Future>(&mut self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
+            // What the connection has just read or written may be what the
+            // future waits for.
+            if self.poll_driver(cx) { future.as_mut().poll(cx) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Whether anything may have changed for who uses the connection.
+    fn poll_driver(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.ended && Pin::new(&mut self.driver).poll(cx).is_ready() {
+            self.ended = true;
+        }
+        true
+    }
+
+    /// Whether the app has not closed it meanwhile.
+    async fn is_alive(&mut self) -> bool {
+        std::future::poll_fn(|cx| Poll::Ready(self.poll_driver(cx))).await;
+        !self.ended && !self.sender.is_closed()
+    }
+}
+
+impl AppClient {
+    /// The app at `address`; nothing is connected yet.
+    pub fn new(address: AppAddress) -> Self {
+        let host = match &address {
+            AppAddress::Http { .. } => address.to_string().trim_start_matches("http://").to_owned(),
+            AppAddress::Unix(_) => "localhost".to_owned(),
+        };
+        // Every host that the settings take is a header value.
+        let host = HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost"));
+        Self { address, host, idle: Mutex::default() }
+    }
+
+    pub(super) async fn answer(self: &Self, event: Event) -> Answer {
+        let mut request = match self.to_request(event) {
+            Ok(request) => request,
+            Err(error) => return Answer::Cancel(CancelReason::RefusedInvalid, error.to_string()),
+        };
+        loop {
+            let mut connection = match self.connection().await {
+                Ok(connection) => connection,
+                Err(error) => return Answer::Cancel(CancelReason::RefusedByApp, error),
+            };
+            let sent = connection.sender.try_send_request(request);
+            match connection.drive(sent).await {
+                Ok(response) => return self.to_reply(response, connection),
+                Err(mut error) => match error.take_message() {
+                    // The app closed a kept connection before a byte of the
+                    // request was written: the next one is as good as new.
+                    Some(unsent) => request = unsent,
+                    None => {
+                        return Answer::Cancel(CancelReason::HandlerLost, broken(error.error()));
+                    }
+                },
+            }
+        }
+    }
+
+    async fn connection(&self) -> Result<AppConnection, String> {
+        while let Some(Kept { mut connection, since }) = self.take_kept() {
+            if since.elapsed() < IDLE_LIFE && connection.is_alive().await {
+                return Ok(connection);
+            }
+        }
+        let refused = |error: std::io::Error| {
+            format!("the app at {} does not accept connections: {error}", self.address)
+        };
+        let io = tokio::time::timeout(CONNECT_TIMEOUT, self.connect())
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(refused)?;
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(MAX_BUFFER)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| refused(std::io::Error::other(error)))?;
+        Ok(AppConnection { sender, driver, ended: false })
+    }
+
+    async fn connect(&self) -> std::io::Result<Io> {
+        match &self.address {
+            AppAddress::Http { host, port } => {
+                let stream =
+                    TcpStream::connect((host.to_string().trim_matches(['[', ']']), *port)).await?;
+                // A last segment that is not full would wait for an
+                // acknowledgement, 40 ms, otherwise.
+                stream.set_nodelay(true)?;
+                Ok(Io::Tcp(stream))
+            }
+            AppAddress::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    fn take_kept(&self) -> Option<Kept> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn keep(&self, connection: AppConnection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(Kept { connection, since: Instant::now() });
+        }
+    }
+
+    fn to_request(&self, event: Event) -> Result<Request<EventBody>, http::Error> {
+        let noun = encode_noun(&event.noun);
+        let mut path = format!("/{noun}");
+        for arg in &event.args {
+            path.push('/');
+            path.extend(utf8_percent_encode(arg, SEGMENT));
+        }
+        if !event.query.is_empty() {
+            path.push('?');
+            path.push_str(&event.query);
+        }
+        let mut request = Request::new(event.body);
+        *request.method_mut() = event.verb.method();
+        *request.uri_mut() = Uri::try_from(path)?;
+        let headers = request.headers_mut();
+        *headers = event.headers;
+        headers.insert(HOST, self.host.clone());
+        headers.insert(NOUN, HeaderValue::try_from(noun)?);
+        headers.insert(FROM, HeaderValue::try_from(event.peer.as_ref())?);
+        if !event.mime.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::try_from(event.mime)?);
+        }
+        if let Some(left) = event.deadline.and_then(|at| at.checked_duration_since(Instant::now()))
+        {
+            let at = humantime::format_rfc3339_millis(SystemTime::now() + left);
+            headers.insert(DEADLINE, HeaderValue::try_from(at.to_string())?);
+        }
+        Ok(request)
+    }
+
+    fn to_reply(self: &Self, response: Response<Incoming>, connection: AppConnection) -> Answer {
+        let (mut parts, body) = response.into_parts();
+        let mime = parts.headers.remove(CONTENT_TYPE);
+        let mime = mime.and_then(|mime| mime.to_str().ok().map(str::to_owned)).unwrap_or_default();
+        let declared =
+            parts.headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
+        let own_code = parts
+            .headers
+            .get(headers::RETURN_CODE)
+            .and_then(|code| code.to_str().ok()?.parse().ok());
+        let status = parts.status;
+        let code =
+            own_code.unwrap_or(if status.is_success() { CODE_OK } else { status.as_u16().into() });
+        headers::strip(&mut parts.headers);
+        let body = if body.is_end_stream() {
+            self.keep(connection);
+            ReplyBody::Whole(Bytes::new())
+        } else {
+            ReplyBody::Stream(AppBody { body, connection: Some(connection) }.boxed_unsync())
+        };
+        Answer::Reply(Reply {
+            code,
+            status,
+            mime,
+            headers: parts.headers,
+            body,
+            body_len: declared,
+        })
+    }
+}
+
+/// A noun as it stands in the path: each segment encoded, slashes kept.
+fn encode_noun(noun: &str) -> String {
+    let segments: Vec<String> =
+        noun.split('/').map(|segment| utf8_percent_encode(segment, SEGMENT).to_string()).collect();
+    segments.join("/")
+}
+
+fn broken(error: &hyper::Error) -> String {
+    format!("the app broke off: {error}")
+}
+
+/// The body of an app's reply; polling it drives the connection.
+struct AppBody {
+    body: Incoming,
+    connection: Option<AppConnection>,
+}
+
+impl Body for AppBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let this = self.get_mut();
+        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(connection) = &mut this.connection
+        {
+            connection.poll_driver(cx);
+            polled = Pin::new(&mut this.body).poll_frame(cx);
+        }
+        polled.map_err(|error| StreamError(broken(&error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,340 @@
+//! One event over a pipe: wait for the peer, send, try again where that is
+//! safe, and always give one answer.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use restpipe_pipe::pb::CancelReason;
+use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, PipeHandle, Reply};
+use tracing::{Instrument, debug, info_span};
+
+use super::body::GatewayBody;
+use super::path::{EventPath, Target};
+use super::problem::{Problem, ProblemCode};
+use super::request::{Asked, too_large};
+use super::{Gateway, answer};
+use crate::event::Verb;
+use crate::headers;
+use crate::router::Absent;
+use crate::telemetry::code_word;
+
+/// Bytes of body that are read before an event is sent: such a body travels
+/// with its head in one frame, and can be sent again.
+const INLINE_BODY: usize = 14 * 1024;
+
+/// The caller sends the next part of a body within this time.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+
+/// How often an event is sent again after it was refused, or lost and safe.
+const MAX_RESENDS: u32 = 2;
+
+/// How often a pipe may turn out to be gone between being picked and used.
+const MAX_PICKS: u32 = 16;
+
+/// The longest pause before an event is sent again: who refused it is busy.
+const RESEND_PAUSE: Duration = Duration::from_millis(100);
+
+/// A request's body, as far as it has been read.
+enum RequestBody {
+    Whole(Bytes),
+    /// Its first bytes, and the rest.
+    Streamed(Bytes, Incoming),
+}
+
+impl Gateway {
+    /// Sends an event and gives its answer, whatever happens.
+    pub(super) async fn event(
+        &self,
+        target: Target,
+        path: EventPath,
+        request: Request<Incoming>,
+    ) -> Response<GatewayBody> {
+        let started = Instant::now();
+        let traceparent = headers::traceparent(request.headers());
+        let span = info_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent);
+        async {
+            let verb = Verb::from_method(request.method());
+            let result = self.exchange(&target, path, request).await;
+            let (outcome, word) = match &result {
+                Ok((_, code)) => (Outcome::Executed, code_word(*code)),
+                Err(problem) => (problem.outcome, problem.code.word()),
+            };
+            debug!(outcome = outcome.word(), code = word, took = ?started.elapsed(), "event ended");
+            if let Some(verb) = verb {
+                self.recorder.called(verb, outcome, word, started.elapsed());
+            }
+            match result {
+                Ok((response, _)) => response,
+                Err(problem) => problem.into_response(),
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn exchange(
+        &self,
+        target: &Target,
+        path: EventPath,
+        request: Request<Incoming>,
+    ) -> Result<(Response<GatewayBody>, u32), Problem> {
+        let now = Instant::now();
+        let (parts, body) = request.into_parts();
+        let asked = Asked::of(parts, path, &self.limits, now)?;
+        let verb = asked.verb;
+        let reply = match first_part(body, self.limits.body).await? {
+            RequestBody::Whole(body) => self.send_whole(target, asked, body).await?,
+            RequestBody::Streamed(first, rest) => {
+                self.send_streamed(target, asked, first, rest).await?
+            }
+        };
+        answer::of_reply(verb, reply)
+    }
+
+    /// Sends an event that can be sent again.
+    async fn send_whole(
+        &self,
+        target: &Target,
+        asked: Asked,
+        body: Bytes,
+    ) -> Result<Reply, Problem> {
+        let Asked { verb, head, deadline, wait_until } = asked;
+        let (mut resends, mut picks) = (0, 0);
+        loop {
+            let pipe = self.pipe(target, wait_until).await?;
+            picks += 1;
+            let call =
+                Call { head: head.clone(), body: body.clone(), end: true, deadline, wait_until };
+            let error = match send(&pipe, call).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            let again = match error.outcome() {
+                Outcome::NotSent => is_gone(&error) && picks < MAX_PICKS,
+                Outcome::Refused => resends < MAX_RESENDS && !is_final(&error),
+                Outcome::Unknown => {
+                    verb.is_safe() && resends < MAX_RESENDS && error != CallError::Deadline
+                }
+                Outcome::Executed => false,
+            };
+            if !again || Instant::now() >= deadline {
+                return Err(Problem::of_call(verb, &error));
+            }
+            debug!(%error, "event is sent again");
+            if error.outcome() != Outcome::NotSent {
+                resends += 1;
+                let pause = RESEND_PAUSE.mul_f64(rand::random());
+                tokio::time::sleep_until((Instant::now() + pause).min(deadline).into()).await;
+            }
+        }
+    }
+
+    /// Sends an event whose body is read while it is sent, and once only.
+    async fn send_streamed(
+        &self,
+        target: &Target,
+        asked: Asked,
+        first: Bytes,
+        rest: Incoming,
+    ) -> Result<Reply, Problem> {
+        let Asked { verb, head, deadline, wait_until } = asked;
+        let read = first.len() as u64;
+        let (mut picks, mut call) =
+            (0, Some(Call { head, body: first, end: false, deadline, wait_until }));
+        let started = loop {
+            let pipe = self.pipe(target, wait_until).await?;
+            let next = call.take().map(|call| {
+                (Call { head: call.head.clone(), body: call.body.clone(), ..call }, call)
+            });
+            let Some((next, kept)) = next else { unreachable!("put back before every round") };
+            call = Some(kept);
+            match pipe.start(next).await {
+                Ok(started) => break started,
+                // Nothing of the body beyond its first part has been read.
+                Err(error) if is_gone(&error) && picks < MAX_PICKS => picks += 1,
+                Err(error) => return Err(Problem::of_call(verb, &error)),
+            }
+        };
+        let broken = Arc::new(OnceLock::new());
+        if let Some(sender) = started.body {
+            tokio::spawn(pump(rest, sender, read, self.limits.body, broken.clone()));
+        }
+        started.reply.wait().await.map_err(|error| {
+            // The caller's own body is what failed, if that did.
+            broken.get().cloned().unwrap_or_else(|| Problem::of_call(verb, &error))
+        })
+    }
+
+    /// A usable pipe to `target`, waited for if need be.
+    async fn pipe(&self, target: &Target, wait_until: Instant) -> Result<PipeHandle, Problem> {
+        if let Some(pipe) = self.router.pick(target) {
+            return Ok(pipe);
+        }
+        let mut changes = self.router.changes();
+        let absent = self.router.absence(target);
+        let pointless = absent == Absent::Suspended
+            || (absent == Absent::Unknown && self.router.knows_all_names());
+        if !pointless {
+            let wait = async {
+                loop {
+                    if let Some(pipe) = self.router.pick(target) {
+                        return pipe;
+                    }
+                    if changes.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+            };
+            if let Ok(pipe) = tokio::time::timeout_at(wait_until.into(), wait).await {
+                return Ok(pipe);
+            }
+        }
+        Err(absent_problem(target, self.router.absence(target)))
+    }
+}
+
+async fn send(pipe: &PipeHandle, call: Call) -> Result<Reply, CallError> {
+    pipe.start(call).await?.reply.wait().await
+}
+
+/// Another pipe may be there already, or soon.
+fn is_gone(error: &CallError) -> bool {
+    matches!(error, CallError::NotSent(NotSent::Ended | NotSent::Draining))
+}
+
+/// The peer would refuse it again.
+fn is_final(error: &CallError) -> bool {
+    matches!(
+        error,
+        CallError::Refused {
+            reason: CancelReason::RefusedInvalid | CancelReason::RefusedDeadline,
+            ..
+        }
+    )
+}
+
+fn absent_problem(target: &Target, absent: Absent) -> Problem {
+    let name = Name(target);
+    match absent {
+        Absent::Away => Problem::new(
+            ProblemCode::PeerAway,
+            format!("{name} is not connected; /-/peers lists who is"),
+        ),
+        Absent::Unknown => Problem::new(
+            ProblemCode::UnknownPeer,
+            format!(
+                "no client called {name} has connected since this server started; /-/peers lists who is there"
+            ),
+        ),
+        Absent::Suspended => {
+            Problem::new(ProblemCode::Suspended, format!("{name} is suspended at this server"))
+        }
+    }
+}
+
+/// A target in messages.
+struct Name<'a>(&'a Target);
+
+impl std::fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Target::Server => f.write_str("the server"),
+            Target::Client(name) => f.write_str(name),
+            Target::Address(address) => write!(f, "a client at {address}"),
+        }
+    }
+}
+
+/// The next part of a body; `None` at its end.
+async fn part(body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
+    loop {
+        let frame = tokio::time::timeout(BODY_IDLE, body.frame()).await.map_err(|_| {
+            Problem::new(
+                ProblemCode::BodyTimeout,
+                format!("no part of the body came for {BODY_IDLE:?}"),
+            )
+        })?;
+        match frame {
+            None => return Ok(None),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => return Ok(Some(data)),
+                // Trailers do not cross the pipe.
+                Err(_) => continue,
+            },
+            Some(Err(error)) => {
+                return Err(Problem::new(
+                    ProblemCode::BadRequest,
+                    format!("the body broke off: {error}"),
+                ));
+            }
+        }
+    }
+}
+
+/// Reads a short body whole, and the beginning of any other.
+async fn first_part(mut body: Incoming, limit: Option<u64>) -> Result<RequestBody, Problem> {
+    if body.is_end_stream() {
+        return Ok(RequestBody::Whole(Bytes::new()));
+    }
+    let short = body.size_hint().exact().is_some_and(|len| len <= INLINE_BODY as u64);
+    let mut first = BytesMut::new();
+    loop {
+        // Who sends without a length may wait for an answer to its first
+        // part, so no more is waited for than is there.
+        let next = if short || first.is_empty() {
+            part(&mut body).await?
+        } else {
+            match part(&mut body).now_or_never() {
+                Some(next) => next?,
+                None => return Ok(RequestBody::Streamed(first.freeze(), body)),
+            }
+        };
+        let Some(chunk) = next else { return Ok(RequestBody::Whole(first.freeze())) };
+        if first.is_empty() && body.is_end_stream() && chunk.len() <= INLINE_BODY {
+            return Ok(RequestBody::Whole(chunk));
+        }
+        first.extend_from_slice(&chunk);
+        if let Some(limit) = limit.filter(|limit| first.len() as u64 > *limit) {
+            return Err(too_large(limit));
+        }
+        if first.len() > INLINE_BODY {
+            return Ok(RequestBody::Streamed(first.freeze(), body));
+        }
+    }
+}
+
+/// Sends the rest of a body. What goes wrong on the caller's side is put into
+/// `broken` before the call is cancelled.
+async fn pump(
+    mut body: Incoming,
+    mut sender: BodySender,
+    mut read: u64,
+    limit: Option<u64>,
+    broken: Arc<OnceLock<Problem>>,
+) {
+    let problem = loop {
+        match part(&mut body).await {
+            Ok(None) => return sender.end(),
+            Ok(Some(chunk)) => {
+                read += chunk.len() as u64;
+                if let Some(limit) = limit.filter(|limit| read > *limit) {
+                    break too_large(limit);
+                }
+                if sender.send(chunk).await.is_err() {
+                    return;
+                }
+            }
+            Err(problem) => break problem,
+        }
+    };
+    let detail = problem.detail.clone();
+    // The handler may have begun on what it was sent.
+    let _ = broken.set(Problem { outcome: Outcome::Unknown, ..problem });
+    sender.fail(CancelReason::CallerGone, detail);
+}

@@ -1,0 +1,190 @@
+//! The gateway's sockets.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use restpipe_config::BindAddress;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use super::{Gateway, Via};
+use crate::accept::AcceptBackoff;
+use crate::io::Io;
+
+/// The head of a request is here within this time after its connection was
+/// opened or the last answer given; then the connection is closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Header fields of one request.
+const MAX_HEADERS: usize = 100;
+
+/// Bytes that a connection may buffer, and with them those of a head.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// Sockets may be used by whoever reaches them, as the TCP gateway may; the
+/// directory that a socket lies in is where access is decided.
+const SOCKET_MODE: u32 = 0o666;
+
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// A bound socket of the gateway.
+#[derive(Debug)]
+pub struct BoundGateway {
+    listener: Listener,
+    address: BindAddress,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// Removes a socket's file when its listener is gone.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may have been removed by hand; nothing depends on it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Binds one address of the gateway.
+///
+/// # Errors
+/// If it cannot be had.
+pub async fn bind(address: &BindAddress) -> io::Result<BoundGateway> {
+    match address {
+        BindAddress::Tcp(address) => {
+            let listener = TcpListener::bind(address).await?;
+            let address = BindAddress::Tcp(listener.local_addr()?);
+            Ok(BoundGateway { listener: Listener::Tcp(listener), address })
+        }
+        BindAddress::Unix(path) => {
+            remove_stale(path).await?;
+            let listener = UnixListener::bind(path)?;
+            let file = SocketFile(path.clone());
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+            Ok(BoundGateway { listener: Listener::Unix(listener, file), address: address.clone() })
+        }
+    }
+}
+
+/// Removes the socket that a killed node left behind; one that somebody
+/// listens on, and anything that is no socket, stays.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is something else than a socket",
+        ));
+    }
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl BoundGateway {
+    /// Where it listens.
+    pub fn address(&self) -> &BindAddress {
+        &self.address
+    }
+
+    /// Serves until `stop`; then each connection ends after the answer it is
+    /// at.
+    pub async fn run(
+        self,
+        gateway: Arc<Gateway>,
+        connections: Arc<Semaphore>,
+        stop: CancellationToken,
+    ) {
+        let tracker = TaskTracker::new();
+        let mut backoff = AcceptBackoff::default();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.accept(&connections) => accepted,
+            };
+            match accepted {
+                Ok((io, via, permit)) => {
+                    backoff.reset();
+                    let (gateway, stop) = (gateway.clone(), stop.clone());
+                    tracker.spawn(async move {
+                        serve(io, via, gateway, stop).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => backoff.wait(&error).await,
+            }
+        }
+        drop(self.listener);
+        tracker.close();
+        tracker.wait().await;
+    }
+
+    /// The next connection. While as many are open as there may be, callers
+    /// wait in the kernel's queue.
+    async fn accept(
+        &self,
+        connections: &Arc<Semaphore>,
+    ) -> io::Result<(Io, Via, tokio::sync::OwnedSemaphorePermit)> {
+        let permit = connections.clone().acquire_owned().await.map_err(io::Error::other)?;
+        Ok(match &self.listener {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // A reply's last segment must not wait for an acknowledgement.
+                stream.set_nodelay(true)?;
+                (Io::Tcp(stream), Via { tcp: true }, permit)
+            }
+            Listener::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                (Io::Unix(stream), Via { tcp: false }, permit)
+            }
+        })
+    }
+}
+
+async fn serve(io: Io, via: Via, gateway: Arc<Gateway>, stop: CancellationToken) {
+    let service = service_fn(move |request| gateway.clone().handle(via, request));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER)
+        .serve_connection(TokioIo::new(io), service);
+    let result = tokio::select! {
+        result = &mut connection => result,
+        () = stop.cancelled() => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    let Err(error) = result else { return };
+    debug!(%error, "gateway connection ended");
+    if error.is_timeout() {
+        let parts = connection.into_parts();
+        // A connection that was only idle is closed without a word: an answer
+        // there would be taken for that to the next request.
+        if !parts.read_buf.is_empty() {
+            let _ = parts.io.into_inner().write_all(TOO_SLOW).await;
+        }
+    }
+}

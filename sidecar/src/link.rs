@@ -1,0 +1,199 @@
+//! Pipes: how they are dialled, accepted, kept and replaced.
+
+mod backoff;
+mod dial;
+mod listen;
+mod name;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use restpipe_identity::Credentials;
+use restpipe_pipe::pb::{GoAwayReason, Hello};
+use restpipe_pipe::{Budget, PipeConfig, Why};
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpStream;
+use tracing::info;
+
+pub use backoff::Backoff;
+pub use dial::Dialer;
+pub use listen::{ListenLimits, Listener};
+pub use name::instance_name;
+
+use crate::creds::Creds;
+use crate::dispatch::Dispatcher;
+use crate::presence::{Change, Presence, PresenceEvent};
+use crate::router::{Peer, Router};
+use crate::telemetry::Recorder;
+
+/// TLS is finished within this time, or the connection is closed.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A pipe is replaced this long before one of its certificates ends, or a
+/// tenth of the certificate's life before, if that is less.
+const REPLACE_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// What every pipe of a node needs; clones share it.
+#[derive(Clone, Debug)]
+pub struct PipeParts {
+    /// The identity to show.
+    pub creds: Creds,
+    /// Where pipes are kept.
+    pub router: Router,
+    /// Who answers events.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Who is told of connects and disconnects.
+    pub presence: Presence,
+    /// Who counts.
+    pub recorder: Recorder,
+    /// What this node calls itself.
+    pub instance: String,
+    /// Random bytes of this process.
+    pub boot_id: [u8; 16],
+    /// Streams that a peer may have open.
+    pub max_streams: u32,
+    /// Silence before a ping.
+    pub heartbeat: Duration,
+    /// Bytes of bodies that the process may hold.
+    pub budget: Budget,
+    /// A pipe that carried no event for this long is said to be idle.
+    pub idle_after: Duration,
+    /// Why the last dial failed.
+    pub last_failure: LastFailure,
+}
+
+/// Why the last dial failed, for `/status`; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct LastFailure(Arc<std::sync::Mutex<Option<Failure>>>);
+
+/// One failed dial.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Failure {
+    /// A fixed word.
+    pub reason: String,
+    /// A sentence with the cause and the cure.
+    pub detail: String,
+    /// When, in RFC 3339.
+    pub at: String,
+}
+
+impl LastFailure {
+    fn set(&self, failure: Option<Failure>) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = failure;
+    }
+
+    /// The failure, unless a pipe has come up since.
+    pub fn get(&self) -> Option<Failure> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+impl PipeParts {
+    fn config(&self, credentials: &Credentials, epoch: u64, live_epochs: Vec<u64>) -> PipeConfig {
+        let fingerprint = |root: &restpipe_identity::Root| hex_to_bytes(&root.info().fingerprint);
+        let hello = Hello {
+            instance: self.instance.clone(),
+            boot_id: self.boot_id.to_vec().into(),
+            epoch,
+            live_epochs,
+            trusted_roots: credentials.roots().iter().map(fingerprint).collect(),
+            software: concat!("restpipe/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..Hello::default()
+        };
+        let (max_streams, heartbeat, budget) =
+            (self.max_streams, self.heartbeat, self.budget.clone());
+        PipeConfig { hello, max_streams, heartbeat, budget }
+    }
+
+    /// Keeps a pipe that is up until it ends: says so, has it replaced before
+    /// a certificate ends, and takes it out of the router.
+    async fn keep(
+        &self,
+        peer: Arc<Peer>,
+        own_not_after: SystemTime,
+        own_not_before: SystemTime,
+    ) -> Why {
+        self.recorder.pipe_opened();
+        info!(peer = %peer.hostname, address = %peer.address, instance = %peer.hello.instance, "pipe is up");
+        self.tell(&peer, Change::Connect, None);
+        let why = self.until_end(&peer, own_not_after, own_not_before).await;
+        self.router.unregister(&peer);
+        self.recorder.pipe_ended(&why);
+        info!(peer = %peer.hostname, address = %peer.address, reason = why.reason(), detail = %why, "pipe has ended");
+        self.tell(&peer, Change::Disconnect, Some(why.reason()));
+        why
+    }
+
+    async fn until_end(
+        &self,
+        peer: &Arc<Peer>,
+        own_not_after: SystemTime,
+        own_not_before: SystemTime,
+    ) -> Why {
+        let now = SystemTime::now();
+        let end = own_not_after.min(peer.not_after);
+        let left = end.duration_since(now).unwrap_or_default();
+        let life = own_not_after.duration_since(own_not_before).unwrap_or_default();
+        let early = REPLACE_BEFORE.min(life / 10);
+        let expired = tokio::time::sleep(left);
+        let replace = tokio::time::sleep(left.saturating_sub(early));
+        tokio::pin!(expired, replace);
+        let (mut asked, mut idle_told, mut events_before) = (false, false, 0);
+        let mut idle = tokio::time::interval(self.idle_after);
+        idle.tick().await;
+        loop {
+            tokio::select! {
+                why = peer.pipe.ended() => return why,
+                () = &mut replace, if !asked => {
+                    asked = true;
+                    let detail = "a certificate of this pipe is about to end";
+                    peer.pipe.go_away(GoAwayReason::Replace, detail, Duration::ZERO);
+                }
+                () = &mut expired => {
+                    peer.pipe.close("a certificate of this pipe has ended");
+                    return peer.pipe.ended().await;
+                }
+                _ = idle.tick() => {
+                    let events = peer.pipe.events();
+                    let quiet = events == events_before && peer.pipe.in_flight() + peer.pipe.serving() == 0;
+                    if quiet && !idle_told {
+                        self.tell(peer, Change::Idle, None);
+                    }
+                    (idle_told, events_before) = (quiet, events);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, peer: &Peer, change: Change, reason: Option<&str>) {
+        let mut event = PresenceEvent::new(change, &peer.hostname);
+        event.instance = Some(peer.hello.instance.clone());
+        event.address = Some(peer.address.to_string());
+        event.reason = reason.map(str::to_owned);
+        self.presence.tell(event);
+    }
+}
+
+/// What TLS has shown of a peer.
+struct Verified {
+    chain: Vec<CertificateDer<'static>>,
+    address: SocketAddr,
+}
+
+/// Settings that every pipe's socket gets.
+fn tune(stream: &TcpStream, heartbeat: Duration) -> std::io::Result<()> {
+    // Small frames go out at once, never after somebody's acknowledgement.
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    // A peer that acknowledges nothing is given up as soon as one that says
+    // nothing, and not after the kernel's quarter of an hour.
+    socket.set_tcp_user_timeout(Some(2 * heartbeat))?;
+    socket.set_keepalive(true)
+}
+
+fn hex_to_bytes(hex: &str) -> bytes::Bytes {
+    let digits: Vec<u8> =
+        hex.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect::<Vec<_>>().into()
+}
