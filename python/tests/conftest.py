@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import logging
+import queue
 import socket
 import socketserver
 import threading
@@ -19,12 +21,9 @@ import pytest
 
 import restpipe
 from restpipe.gateway import Gateway
-from restpipe.limits import DEFAULT_ADDRESS
 
 LONG = 20.0
 """Seconds after which a test gives up on what should be there at once."""
-
-assert DEFAULT_ADDRESS
 
 
 @dataclass
@@ -66,7 +65,8 @@ class App:
         headers: Mapping[str, str] | None = None,
     ) -> Answered:
         sent = {"RestPipe-From": peer, **(headers or {})}
-        sent["RestPipe-Noun"] = noun if noun is not None else path[1:].split("?")[0].split("/")[0]
+        first = path[1:].partition("?")[0].partition("/")[0]
+        sent["RestPipe-Noun"] = first if noun is None else noun
         if deadline_s is not None:
             sent["RestPipe-Deadline"] = rfc3339(deadline_s)
         return self.raw(path, sent, verb=verb, body=body)
@@ -97,6 +97,30 @@ class App:
 def rfc3339(seconds_from_now: float) -> str:
     at = datetime.now(timezone.utc) + timedelta(seconds=seconds_from_now)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Told(logging.Handler):
+    """What the package logs, to be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.put(record)
+
+    def wait_for(self, word: str) -> logging.LogRecord:
+        while word not in (record := self._records.get(timeout=LONG)).getMessage():
+            pass
+        return record
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    handler, logger = Told(), logging.getLogger("restpipe")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
 
 
 Serve = Callable[..., App]
@@ -210,8 +234,8 @@ def gateway() -> Iterator[Callable[..., FakeGateway]]:
             else:
                 server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
                 made.url = f"unix:{path}"
-            server.daemon_threads = True  # type: ignore[attr-defined]
-            server.block_on_close = False  # type: ignore[attr-defined]
+            server.daemon_threads = True
+            server.block_on_close = False
             thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
             thread.start()
             stack.callback(thread.join, LONG)

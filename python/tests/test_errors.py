@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 import requests
-from conftest import FakeGateway, Request
 
 import restpipe
+from conftest import FakeGateway, Request
 from restpipe import PipeFailError, raise_for_exception
 
 Get = Callable[[str], Any]
@@ -30,8 +30,19 @@ def by_httpx(url: str) -> Any:
     return httpx.get(url, trust_env=False)
 
 
+CLIENTS: list[httpx.Client] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_clients() -> Iterator[None]:
+    yield
+    while CLIENTS:
+        CLIENTS.pop().close()
+
+
 def by_streaming_httpx(url: str) -> Any:
     client = httpx.Client(trust_env=False)
+    CLIENTS.append(client)
     return client.send(client.build_request("GET", url), stream=True)
 
 
@@ -69,7 +80,6 @@ def failed(
 
 
 @pytest.mark.parametrize("get", ALL)
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_failed_handler_is_raised_with_all_that_is_known(gateway: Start, get: Get) -> None:
     error = failed(
         gateway, get, 500, HANDLER, X_Event_Return_Code="251", X_Event_Outcome="executed"
@@ -81,7 +91,6 @@ def test_a_failed_handler_is_raised_with_all_that_is_known(gateway: Start, get: 
 
 
 @pytest.mark.parametrize("get", ALL)
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_pipes_own_failure_says_whether_to_try_again(gateway: Start, get: Get) -> None:
     error = failed(gateway, get, 503, PROBLEM, X_Event_Outcome="not-sent", X_Event_Retriable="true")
     assert (error.code, error.reason, error.outcome, error.retriable) == (
@@ -102,7 +111,6 @@ def test_the_originals_names_still_work(gateway: Start) -> None:
 
 
 @pytest.mark.parametrize("get", ALL)
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_success_raises_nothing_and_keeps_the_body(gateway: Start, get: Get) -> None:
     url = gateway(lambda request: request.answer(200, b"[1]", X_Event_Return_Code="0")).url
     response = get(f"{url}/server/time")

@@ -115,7 +115,7 @@ def test_what_is_no_method_is_left_alone() -> None:
         def post_s(ctx: Context, post_data: PostData) -> str:
             return "s"
 
-        class get_inner:  # noqa: N801
+        class get_inner:
             pass
 
     assert {r.name for r in Routes(Own())} == {"get_x", "post_s"}

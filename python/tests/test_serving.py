@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LONG, App, Serve, rfc3339
 
 import restpipe
+from conftest import LONG, App, Serve, rfc3339
 from restpipe import Context, PostData, StreamedPostData
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// Pauses between failed accepts.
 #[derive(Debug)]
-pub struct AcceptBackoff {
+pub(crate) struct AcceptBackoff {
     pause: Duration,
 }
 
@@ -24,12 +24,12 @@ impl Default for AcceptBackoff {
 
 impl AcceptBackoff {
     /// An accept succeeded.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.pause = FIRST;
     }
 
     /// An accept failed.
-    pub async fn wait(&mut self, error: &io::Error) {
+    pub(crate) async fn wait(&mut self, error: &io::Error) {
         // The peer went away between connecting and accepting: nothing is wrong.
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
         {

@@ -168,6 +168,11 @@ impl Node {
         }
     }
 
+    /// What this node counts and times.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// Who connects and disconnects, from now on.
     pub fn presence(&self) -> &Presence {
         &self.presence

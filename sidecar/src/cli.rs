@@ -9,7 +9,7 @@ mod show;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use restpipe_config::{NodeFlags, Role, one_line, only_for};
+use restpipe_config::{NodeFlags, Role, only_for};
 
 pub use dev::DevArgs;
 pub use identity::IdentityCommand;
@@ -96,7 +96,7 @@ impl Cli {
             if error.use_stderr()
                 && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
             {
-                eprintln!("restpipe: {}", one_line(&error));
+                eprintln!("restpipe: {}", restpipe_config::one_line(&error));
                 return ExitCode::from(USAGE);
             }
             // Nothing can be done about a closed terminal.
@@ -104,6 +104,22 @@ impl Cli {
             if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
         })
     }
+}
+
+/// An error and its causes in one line; a cause that the text before it
+/// already holds is not said twice.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if line.contains(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause);
+    }
+    line.replace('\n', " ")
 }
 
 /// Carries out a command.

@@ -147,7 +147,7 @@ impl CredsStore {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             looks += 1;
-            self.look(looks % reads_every == 0);
+            self.look(looks.is_multiple_of(reads_every));
         }
     }
 

@@ -8,16 +8,16 @@ use http::header::{
 use restpipe_pipe::pb;
 
 /// W3C trace context.
-pub const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// Return code of an executed event.
-pub const RETURN_CODE: HeaderName = HeaderName::from_static("x-event-return-code");
+pub(crate) const RETURN_CODE: HeaderName = HeaderName::from_static("x-event-return-code");
 
 /// What is known of the handler.
-pub const OUTCOME: HeaderName = HeaderName::from_static("x-event-outcome");
+pub(crate) const OUTCOME: HeaderName = HeaderName::from_static("x-event-outcome");
 
 /// Whether the same request may be sent again.
-pub const RETRIABLE: HeaderName = HeaderName::from_static("x-event-retriable");
+pub(crate) const RETRIABLE: HeaderName = HeaderName::from_static("x-event-retriable");
 
 /// Header fields of one hop (RFC 9110, section 7.6.1), and those that the
 /// next hop writes itself.
@@ -35,7 +35,7 @@ const NOT_END_TO_END: [HeaderName; 9] = [
 
 /// Takes off `headers` all that does not cross the pipe: one hop's own, what
 /// `Connection` names, and everything that only the pipe itself may say.
-pub fn strip(headers: &mut HeaderMap) {
+pub(crate) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -65,7 +65,7 @@ fn is_hop_or_ours(name: &HeaderName) -> bool {
 }
 
 /// Headers as the pipe carries them.
-pub fn to_wire(headers: &HeaderMap) -> Vec<pb::Header> {
+pub(crate) fn to_wire(headers: &HeaderMap) -> Vec<pb::Header> {
     let header = |(name, value): (&HeaderName, &HeaderValue)| pb::Header {
         name: name.as_str().to_owned(),
         value: Bytes::copy_from_slice(value.as_bytes()),
@@ -77,7 +77,7 @@ pub fn to_wire(headers: &HeaderMap) -> Vec<pb::Header> {
 ///
 /// # Errors
 /// If one is no header.
-pub fn from_wire(wire: Vec<pb::Header>) -> Result<HeaderMap, String> {
+pub(crate) fn from_wire(wire: Vec<pb::Header>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::with_capacity(wire.len());
     for pb::Header { name, value } in wire {
         let parsed = HeaderName::from_bytes(name.as_bytes());
@@ -91,7 +91,7 @@ pub fn from_wire(wire: Vec<pb::Header>) -> Result<HeaderMap, String> {
 }
 
 /// The trace context of a request, for logs.
-pub fn traceparent(headers: &HeaderMap) -> &str {
+pub(crate) fn traceparent(headers: &HeaderMap) -> &str {
     headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).unwrap_or("")
 }
 

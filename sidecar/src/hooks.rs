@@ -17,7 +17,7 @@ use crate::presence::{Change, Presence, PresenceEvent};
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the hooks until `stop`, one at a time.
-pub async fn run(settings: HookSettings, presence: Presence, stop: CancellationToken) {
+pub(crate) async fn run(settings: HookSettings, presence: Presence, stop: CancellationToken) {
     let mut changes = presence.listen();
     loop {
         let change = tokio::select! {

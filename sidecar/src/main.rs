@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use restpipe::cli::{Cli, run};
+use restpipe::cli::{Cli, one_line, run};
 
 /// Measured on the pipe's own path, glibc's allocator costs more: every TLS
 /// record is a fresh allocation.
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("restpipe: {error:#}");
+            eprintln!("restpipe: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }

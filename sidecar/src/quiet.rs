@@ -11,7 +11,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 /// Lets some lines through and counts the rest.
 #[derive(Debug, Default)]
-pub struct Quiet(Mutex<Option<Said>>);
+pub(crate) struct Quiet(Mutex<Option<Said>>);
 
 #[derive(Debug)]
 struct Said {
@@ -22,7 +22,7 @@ struct Said {
 
 impl Quiet {
     /// Whether a line may be written now; how many were swallowed before it.
-    pub fn may_say(&self) -> Option<u64> {
+    pub(crate) fn may_say(&self) -> Option<u64> {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let said = said.get_or_insert(Said { since: now, lines: 0, swallowed: 0 });

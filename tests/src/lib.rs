@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Harness of the tests that drive whole nodes: in this process over real TLS
+//! on loopback ([`nodes`]), or as the binary that users run ([`binary`]).
+
+pub mod app;
+pub mod binary;
+pub mod forged;
+pub mod http;
+pub mod nodes;
+pub mod site;

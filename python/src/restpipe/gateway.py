@@ -71,8 +71,8 @@ class Gateway:
                 connection.request(method, path, body, {**headers, "connection": "close"})
             except (BrokenPipeError, ConnectionResetError):
                 # It may have answered before it had the whole body.
-                return Stream(connection.getresponse(), raw)
-            return Stream(connection.getresponse(), raw)
+                return Stream(connection.getresponse(), raw, connection)
+            return Stream(connection.getresponse(), raw, connection)
         except BaseException:
             connection.close()
             raise
@@ -81,7 +81,13 @@ class Gateway:
 class Stream:
     """An answer whose head was read."""
 
-    def __init__(self, response: http.client.HTTPResponse, raw: socket.socket) -> None:
+    def __init__(
+        self,
+        response: http.client.HTTPResponse,
+        raw: socket.socket,
+        connection: http.client.HTTPConnection,
+    ) -> None:
+        self._connection = connection
         self.response = response
         self.socket = raw
         self.status = response.status
@@ -104,6 +110,7 @@ class Stream:
     def close(self) -> None:
         """Read no more."""
         self.response.close()
+        self._connection.close()
 
 
 class _Connection(http.client.HTTPConnection):

@@ -84,6 +84,9 @@ CALL_GRACE_S = 5.0
 CHUNK_BYTES = 64 * 1024
 """Bytes that are read at once from a streamed answer."""
 
+EAGER_BYTES = 64 * 1024
+"""Bytes of an answer that is read with its head, so that nobody needs to close it: most are."""
+
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """Bytes of an answer that is read whole. Larger ones are read with `iter_bytes`."""
 

@@ -15,7 +15,14 @@ from .events import ConnectionEvent
 from .feed import PATH as EVENTS_PATH
 from .feed import read_events
 from .gateway import Body, Gateway, NotReachedError, Stream, check_body
-from .limits import CALL_GRACE_S, CALL_TIMEOUT_S, CHUNK_BYTES, FEED_CONNECT_S, MAX_REPLY_BYTES
+from .limits import (
+    CALL_GRACE_S,
+    CALL_TIMEOUT_S,
+    CHUNK_BYTES,
+    EAGER_BYTES,
+    FEED_CONNECT_S,
+    MAX_REPLY_BYTES,
+)
 from .response import (
     CODE_HEADER,
     OUTCOME_HEADER,
@@ -107,6 +114,9 @@ class Target:
         whole = self._path + path
         stream = _open(self._gateway, verb, whole, headers, body, limit + CALL_GRACE_S)
         reply = Reply(stream, verb)
+        length = stream.response.length
+        if length is not None and length <= EAGER_BYTES:
+            reply.read()
         if self._pipe.check if check is None else check:
             try:
                 raise_for_exception(reply)
@@ -166,7 +176,11 @@ class Verb:
 
 
 class Reply:
-    """The answer to an event; read once, whole or in pieces, and closed by that or by `with`."""
+    """The answer to an event.
+
+    Short ones are there at once. Longer ones are read once, whole or in
+    pieces, and closed by that or by `with`.
+    """
 
     def __init__(self, stream: Stream, verb: str) -> None:
         self._stream = stream

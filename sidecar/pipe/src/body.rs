@@ -4,25 +4,16 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use restpipe_proto::pb::CancelReason;
-use tokio::sync::mpsc;
-
 use crate::error::CallError;
 use crate::handle::{Commands, SlotPermit};
+use crate::inbox::Inbox;
 use crate::session::Command;
+use bytes::Bytes;
+use restpipe_proto::pb::CancelReason;
 
 /// A consumer's bytes are reported in lots of this size: half of the smallest
 /// window, so that the peer is never left without credit.
 const REPORT_EVERY: usize = restpipe_proto::INITIAL_CREDIT as usize / 2;
-
-/// What a driver puts into a body's channel.
-#[derive(Debug)]
-pub(crate) enum BodyEvent {
-    Chunk(Bytes),
-    End,
-    Failed(CallError),
-}
 
 /// The receiving end of a body. What it was not asked for stays with the
 /// peer: at most one window of bytes waits in it.
@@ -35,7 +26,7 @@ pub struct RecvBody {
 #[derive(Debug)]
 struct Rest {
     stream: u64,
-    events: mpsc::UnboundedReceiver<BodyEvent>,
+    inbox: Inbox,
     commands: Commands,
     /// Bytes taken and not yet reported.
     taken: usize,
@@ -51,17 +42,16 @@ impl RecvBody {
         Self { first: Some(bytes).filter(|bytes| !bytes.is_empty()), rest: None }
     }
 
-    /// A body that goes on. The channel is unbounded, but holds no more than
-    /// the window that the session grants the peer.
+    /// A body that goes on.
     pub(crate) fn streamed(
         first: Bytes,
         stream: u64,
-        events: mpsc::UnboundedReceiver<BodyEvent>,
+        inbox: Inbox,
         commands: Commands,
         of_reply: bool,
         slot: Option<SlotPermit>,
     ) -> Self {
-        let rest = Rest { stream, events, commands, taken: 0, of_reply, _slot: slot };
+        let rest = Rest { stream, inbox, commands, taken: 0, of_reply, _slot: slot };
         Self { first: Some(first).filter(|bytes| !bytes.is_empty()), rest: Some(rest) }
     }
 
@@ -86,18 +76,16 @@ impl RecvBody {
             return Poll::Ready(Some(Ok(first)));
         }
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
-        let event = std::task::ready!(rest.events.poll_recv(cx));
-        let result = match event {
-            Some(BodyEvent::Chunk(chunk)) => {
+        let result = match std::task::ready!(rest.inbox.poll(cx)) {
+            Ok(Some(chunk)) => {
                 rest.taken += chunk.len();
                 if rest.taken >= REPORT_EVERY {
                     rest.report();
                 }
                 return Poll::Ready(Some(Ok(chunk)));
             }
-            Some(BodyEvent::End) => None,
-            Some(BodyEvent::Failed(error)) => Some(Err(error)),
-            None => Some(Err(CallError::Lost(crate::Why::Eof))),
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
         };
         if let Some(mut rest) = self.rest.take() {
             rest.report();
@@ -159,12 +147,16 @@ impl Room {
         }
     }
 
-    pub(crate) fn add(&self, bytes: usize) {
+    fn add(&self, bytes: usize) {
         self.update(|state| state.bytes += bytes);
     }
 
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.update(|state| state.closed = true);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed
     }
 
     /// Up to `want` bytes of room, at least one; `None` once it is closed.
@@ -180,6 +172,27 @@ impl Room {
         }
         state.bytes -= bytes;
         Poll::Ready(Some(bytes))
+    }
+}
+
+/// The driver's end of a room. However it goes, the source is not left
+/// waiting.
+#[derive(Debug)]
+pub(crate) struct RoomOwner(Arc<Room>);
+
+impl RoomOwner {
+    pub(crate) fn new(room: &Arc<Room>) -> Self {
+        Self(room.clone())
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.add(bytes);
+    }
+}
+
+impl Drop for RoomOwner {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -243,7 +256,8 @@ impl BodySender {
 
 impl Drop for BodySender {
     fn drop(&mut self) {
-        if self.open {
+        // A source that was told to stop breaks nothing off.
+        if self.open && !self.room.is_closed() {
             let (stream, reason) = (self.stream, self.on_drop);
             let detail = "the body's source ended early".to_owned();
             self.commands.send(Command::Cancel { stream, reason, detail });

@@ -4,41 +4,38 @@
 //! the time, write. Reading never waits for a stream, and a write that blocks
 //! does not stop reading (libp2p/rust-yamux#102 deadlocked that way).
 
+mod close;
+mod outputs;
+mod write;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use restpipe_proto::Frame;
-use restpipe_proto::pb::{GoAway, GoAwayReason, Hello, RequestHead};
+use restpipe_proto::pb::{GoAway, GoAwayReason};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
 use crate::Role;
-use crate::body::{BodyEvent, RecvBody, Room};
+use crate::body::RoomOwner;
 use crate::error::{CallError, Why};
-use crate::handle::{Answer, Commands, PeerInfo, PipeHandle, PipeState, Settled, ToDriver};
-use crate::incoming::{Incoming, Responder};
-use crate::limits::{LINGER, PipeConfig, READ_BATCH, WRITE_STALL};
-use crate::session::{Batch, Command, Output, Session};
+use crate::handle::{PipeHandle, Settled, ToDriver};
+use crate::inbox::InboxSender;
+use crate::incoming::Incoming;
+use crate::limits::{PipeConfig, READ_BATCH, WRITE_STALL};
+use crate::session::{Batch, Command, Session};
 
 /// Commands taken before the socket gets its turn.
 const COMMAND_BATCH: usize = 256;
-
-/// Batches written before other tasks get their turn.
-const WRITES_PER_TURN: usize = 4;
-
-/// I/O vectors handed over at once: a batch of bulk is four chunks with a
-/// header before each.
-const MAX_IO_SLICES: usize = 16;
 
 /// Streams that a peer may allow at most; more would be memory, not speed.
 const MAX_PEER_STREAMS: u32 = 4096;
@@ -83,6 +80,7 @@ pub fn open<T>(
         write_blocked: None,
         sleep: Box::pin(tokio::time::sleep_until(now.into())),
         wake_at: now,
+        started: false,
         closing: None,
         ended: false,
     };
@@ -120,8 +118,8 @@ pub struct Driver<T> {
     service: Arc<dyn Service>,
     calls: HashMap<u64, oneshot::Sender<Settled>>,
     handlers: HashMap<u64, AbortHandle>,
-    rooms: HashMap<u64, Arc<Room>>,
-    bodies: HashMap<u64, mpsc::UnboundedSender<BodyEvent>>,
+    rooms: HashMap<u64, RoomOwner>,
+    bodies: HashMap<u64, InboxSender>,
     peer_streams: u32,
     read: BytesMut,
     batch: Batch,
@@ -130,6 +128,7 @@ pub struct Driver<T> {
     write_blocked: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
     wake_at: Instant,
+    started: bool,
     closing: Option<Closing>,
     ended: bool,
 }
@@ -160,12 +159,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Why> {
+        if !std::mem::replace(&mut self.started, true) {
+            // Who turns a peer away before the first read starts none of its
+            // events.
+            self.poll_commands(cx, now)?;
+        }
         self.poll_read(cx, now)?;
         self.poll_commands(cx, now)?;
         self.look_at_time(now)?;
         self.deliver();
         self.poll_write(cx, now)?;
-        if self.session.is_drained() && self.batch.segments().is_empty() && !self.needs_flush {
+        if self.session.may_close() && self.batch.segments().is_empty() && !self.needs_flush {
             return Err(Why::Drained);
         }
         self.arm(cx, now);
@@ -228,7 +232,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 break;
             };
             left -= count;
-            result = taken.drain(..).try_for_each(|command| self.on_command(now, command));
+            let mut commands = taken.drain(..);
+            result = commands.try_for_each(|command| self.on_command(now, command));
+            // What came behind the pipe's end was never sent.
+            commands.for_each(|command| self.refuse_command(command));
         }
         self.taken = taken;
         if left == 0 {
@@ -255,17 +262,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         };
         let mut end = None;
         match &command {
-            Command::Cancel { stream, .. } => {
-                self.calls.remove(stream);
-                self.bodies.remove(stream);
-                self.close_room(*stream);
+            Command::Cancel { stream, reason, detail } => {
+                let error = CallError::Failed { reason: *reason, detail: detail.clone() };
+                self.fail(*stream, error);
             }
             Command::Data { stream, end: true, .. } => {
                 self.rooms.remove(stream);
             }
+            Command::Unwanted { stream } => {
+                self.bodies.remove(stream);
+            }
             Command::HandlerDone { stream } => {
                 self.handlers.remove(stream);
-                self.handle.shared().serving.fetch_sub(1, Ordering::Relaxed);
             }
             Command::GoAway { reason, detail, .. } => end = self.on_own_go_away(*reason, detail),
             _ => {}
@@ -290,213 +298,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    fn stop_new_calls(&mut self, away: GoAway) {
-        let shared = self.handle.shared();
-        shared.usable.store(false, Ordering::Relaxed);
-        // Before the slots close: who waits for one looks at the state then.
-        shared.state.send_replace(PipeState::Draining(away));
-        shared.slots.close();
-    }
-
-    // === outputs of the session ===
-
-    fn deliver(&mut self) {
-        while let Some(output) = self.session.next_output() {
-            self.on_output(output);
-        }
-    }
-
-    fn on_output(&mut self, output: Output) {
-        match output {
-            Output::Opened(hello) => self.on_opened(*hello),
-            Output::Request { stream, head, body, end, deadline } => {
-                self.start_handler(stream, *head, body, end, deadline);
-            }
-            Output::Abort { stream } => {
-                if let Some(handler) = self.handlers.get(&stream) {
-                    handler.abort();
-                }
-                self.bodies.remove(&stream);
-                self.close_room(stream);
-            }
-            Output::Reply { stream, head, body, end } => {
-                let Some(settle) = self.calls.remove(&stream) else { return };
-                let answer = if end {
-                    Answer::Whole(body)
-                } else {
-                    let (events, receiver) = mpsc::unbounded_channel();
-                    self.bodies.insert(stream, events);
-                    Answer::Streamed(body, receiver)
-                };
-                // Who has stopped waiting cancels the call.
-                let _ = settle.send(Ok((head, answer)));
-            }
-            Output::Data { stream, chunk, end } => self.on_data(stream, chunk, end),
-            Output::Failed { stream, error } => {
-                self.close_room(stream);
-                if let Some(settle) = self.calls.remove(&stream) {
-                    let _ = settle.send(Err(error));
-                } else if let Some(body) = self.bodies.remove(&stream) {
-                    let _ = body.send(BodyEvent::Failed(error));
-                }
-            }
-            Output::Room { stream, bytes } => {
-                if let Some(room) = self.rooms.get(&stream) {
-                    room.add(bytes);
-                }
-            }
-            Output::StopBody { stream } => self.close_room(stream),
-            Output::HeartbeatRtt(rtt) => self.service.on_heartbeat(rtt),
-            Output::GoingAway(away) if away.reason() == GoAwayReason::Replace => {
-                self.handle.shared().state.send_if_modified(|state| {
-                    let first = matches!(state, PipeState::Open);
-                    if first {
-                        *state = PipeState::Replacing(away);
-                    }
-                    first
-                });
-            }
-            Output::GoingAway(away) => self.stop_new_calls(away),
-            Output::Limit(streams) => self.limit_streams(streams),
-        }
-    }
-
-    fn on_opened(&mut self, hello: Hello) {
-        let streams = hello.limits.as_ref().map_or(0, |limits| limits.max_streams);
-        let shared = self.handle.shared().clone();
-        // It is set once: a second HELLO ends the pipe.
-        let _ = shared.peer.set(PeerInfo { hello: Arc::new(hello) });
-        self.limit_streams(streams);
-        shared.state.send_if_modified(|state| {
-            let opening = matches!(state, PipeState::Opening);
-            if opening {
-                shared.usable.store(true, Ordering::Relaxed);
-                *state = PipeState::Open;
-            }
-            opening
-        });
-    }
-
-    fn limit_streams(&mut self, streams: u32) {
-        let streams = streams.min(MAX_PEER_STREAMS);
-        let slots = &self.handle.shared().slots;
-        if streams > self.peer_streams {
-            slots.add_permits((streams - self.peer_streams) as usize);
-            self.peer_streams = streams;
-        } else {
-            // Taken slots cannot be called back; the free ones are what goes.
-            let forgotten = slots.forget_permits((self.peer_streams - streams) as usize);
-            self.peer_streams -= forgotten as u32;
-        }
-    }
-
-    fn start_handler(
-        &mut self,
-        stream: u64,
-        head: RequestHead,
-        body: Bytes,
-        end: bool,
-        deadline: Option<Instant>,
-    ) {
-        let commands = self.handle.commands().clone();
-        let body = if end {
-            RecvBody::whole(body)
-        } else {
-            let (events, receiver) = mpsc::unbounded_channel();
-            self.bodies.insert(stream, events);
-            RecvBody::streamed(body, stream, receiver, commands.clone(), false, None)
-        };
-        let responder = Responder::new(stream, commands.clone());
-        let event = Incoming { head, body, deadline, responder };
-        let done = HandlerDone { stream, commands };
-        let service = self.service.clone();
-        self.handle.shared().serving.fetch_add(1, Ordering::Relaxed);
-        self.handle.shared().events.fetch_add(1, Ordering::Relaxed);
-        let handler = tokio::spawn(async move {
-            let _done = done;
-            service.serve(event).await;
-        });
-        self.handlers.insert(stream, handler.abort_handle());
-    }
-
-    fn on_data(&mut self, stream: u64, chunk: Bytes, end: bool) {
-        let Some(body) = self.bodies.get(&stream) else { return };
-        // A consumer that is gone has said so by a command.
-        if !chunk.is_empty() {
-            let _ = body.send(BodyEvent::Chunk(chunk));
-        }
-        if end {
-            let _ = body.send(BodyEvent::End);
-            self.bodies.remove(&stream);
-        }
-    }
-
-    fn close_room(&mut self, stream: u64) {
-        if let Some(room) = self.rooms.remove(&stream) {
-            room.close();
-        }
-    }
-
-    // === writing ===
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Why> {
-        for _ in 0..WRITES_PER_TURN {
-            if self.poll_write_batch(cx)?.is_pending() {
-                self.write_blocked.get_or_insert(now);
-                return Ok(());
-            }
-            self.write_blocked = None;
-            if !self.session.has_frames() {
-                self.batch.shrink();
-                return Ok(());
-            }
-            if !self.stood_back && self.session.may_stand_back() {
-                self.stood_back = true;
-                break;
-            }
-            self.stood_back = false;
-            self.session.fill(&mut self.batch);
-            self.deliver();
-        }
-        cx.waker().wake_by_ref();
-        Ok(())
-    }
-
-    fn poll_write_batch(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Why> {
-        while !self.batch.segments().is_empty() {
-            let segments = self.batch.segments();
-            let mut slices = [IoSlice::new(&[]); MAX_IO_SLICES];
-            let count = segments.len().min(MAX_IO_SLICES);
-            for (slice, segment) in slices.iter_mut().zip(segments.iter()) {
-                *slice = IoSlice::new(segment);
-            }
-            let written = match Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count]) {
-                Poll::Pending => return Ok(Poll::Pending),
-                Poll::Ready(Err(error)) => return Err(self.why_gone(error)),
-                Poll::Ready(Ok(0)) => return Err(Why::Eof),
-                Poll::Ready(Ok(written)) => written,
-            };
-            self.needs_flush = true;
-            self.write_blocked = None;
-            advance(self.batch.segments(), written);
-        }
-        if self.needs_flush {
-            match Pin::new(&mut self.io).poll_flush(cx) {
-                Poll::Pending => return Ok(Poll::Pending),
-                Poll::Ready(Err(error)) => return Err(self.why_gone(error)),
-                Poll::Ready(Ok(())) => self.needs_flush = false,
-            }
-        }
-        Ok(Poll::Ready(()))
-    }
-
     // === time ===
 
     fn look_at_time(&mut self, now: Instant) -> Result<(), Why> {
         if self.write_blocked.is_some_and(|since| now - since >= WRITE_STALL) {
             return Err(Why::WriteStalled(WRITE_STALL));
         }
-        if self.session.deadline() <= now { self.session.on_timeout(now) } else { Ok(()) }
+        if self.session.deadline() > now {
+            return Ok(());
+        }
+        self.shrink();
+        self.session.on_timeout(now)
+    }
+
+    /// Frees what an idle pipe need not hold. Called at deadlines, of which
+    /// an idle pipe has one for each heartbeat.
+    fn shrink(&mut self) {
+        self.session.shrink();
+        self.taken = Vec::new();
+        if self.calls.is_empty() {
+            self.calls = HashMap::new();
+        }
+        if self.handlers.is_empty() {
+            self.handlers = HashMap::new();
+        }
+        if self.rooms.is_empty() {
+            self.rooms = HashMap::new();
+        }
+        if self.bodies.is_empty() {
+            self.bodies = HashMap::new();
+        }
     }
 
     fn due(&self) -> Instant {
@@ -515,142 +346,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if due < self.wake_at || self.wake_at <= now {
             self.wake_at = due;
             self.sleep.as_mut().reset(due.into());
-            if self.sleep.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
         }
-    }
-
-    // === ending ===
-
-    fn begin_close(&mut self, why: Why, now: Instant) {
-        tracing::trace!(%why, "pipe ends");
-        self.session.say_why(&why);
-        self.settle_all(&why);
-        self.closing = Some(Closing { why, shut: false, until: now + LINGER });
-    }
-
-    /// Flushes what is queued, sends our end of stream, and waits a moment
-    /// for the peer's.
-    fn poll_close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Why> {
-        let Some(closing) = &self.closing else { return Poll::Pending };
-        let why = closing.why.clone();
-        let speak = matches!(why, Why::Drained | Why::ClosedHere(_) | Why::Protocol(_));
-        if !speak || now >= closing.until || self.poll_farewell(cx).is_ready() {
-            return Poll::Ready(why);
+        // Each time, as the task may be another one now.
+        if self.sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
         }
-        self.arm(cx, now);
-        Poll::Pending
-    }
-
-    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let shut = self.closing.as_ref().is_some_and(|closing| closing.shut);
-        if !shut {
-            loop {
-                match self.poll_write_batch(cx) {
-                    Err(_) => return Poll::Ready(()),
-                    Ok(Poll::Pending) => return Poll::Pending,
-                    Ok(Poll::Ready(())) if !self.session.has_frames() => break,
-                    Ok(Poll::Ready(())) => self.session.fill(&mut self.batch),
-                }
-            }
-            if ready!(Pin::new(&mut self.io).poll_shutdown(cx)).is_err() {
-                return Poll::Ready(());
-            }
-            if let Some(closing) = &mut self.closing {
-                closing.shut = true;
-            }
-        }
-        loop {
-            self.read.clear();
-            match ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(_) => {}
-            }
-        }
-    }
-}
-
-impl<T> Driver<T> {
-    /// Whether nothing is kept for any stream. For tests: so nothing leaks.
-    #[doc(hidden)]
-    pub fn is_idle(&self) -> bool {
-        self.session.is_idle()
-            && self.calls.is_empty()
-            && self.handlers.is_empty()
-            && self.rooms.is_empty()
-            && self.bodies.is_empty()
-    }
-
-    /// Ends every call, handler and body, and says so to who waits.
-    fn settle_all(&mut self, why: &Why) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        let shared = self.handle.shared().clone();
-        shared.usable.store(false, Ordering::Relaxed);
-        shared.state.send_replace(PipeState::Ended(why.clone()));
-        shared.slots.close();
-        self.session.end(why);
-        while let Some(output) = self.session.next_output() {
-            if let Output::Failed { stream, error } = output {
-                if let Some(settle) = self.calls.remove(&stream) {
-                    let _ = settle.send(Err(error));
-                } else if let Some(body) = self.bodies.remove(&stream) {
-                    let _ = body.send(BodyEvent::Failed(error));
-                }
-            }
-        }
-        self.handlers.values().for_each(AbortHandle::abort);
-        self.rooms.values().for_each(|room| room.close());
-        self.refuse_queued();
-    }
-
-    /// Calls that were queued and never seen by the session were not sent.
-    fn refuse_queued(&mut self) {
-        self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
-            match command {
-                ToDriver::Call { settle, room, .. } => {
-                    let _ = settle.send(Err(CallError::NotSent(crate::NotSent::Ended)));
-                    if let Some(room) = room {
-                        room.close();
-                    }
-                }
-                ToDriver::Room { room, .. } => room.close(),
-                ToDriver::Session(_) | ToDriver::Close(_) => {}
-            }
-        }
-    }
-}
-
-impl<T> Drop for Driver<T> {
-    fn drop(&mut self) {
-        self.settle_all(&Why::ClosedHere("the pipe's task was stopped".to_owned()));
-    }
-}
-
-/// Says that a handler has ended, however it did: by returning, by a panic,
-/// or because it was stopped.
-struct HandlerDone {
-    stream: u64,
-    commands: Commands,
-}
-
-impl Drop for HandlerDone {
-    fn drop(&mut self) {
-        self.commands.send(Command::HandlerDone { stream: self.stream });
-    }
-}
-
-/// Takes `written` bytes off the front of `segments`.
-fn advance(segments: &mut std::collections::VecDeque<Bytes>, mut written: usize) {
-    while let Some(front) = segments.front_mut() {
-        if written < front.len() {
-            front.advance(written);
-            return;
-        }
-        written -= front.len();
-        segments.pop_front();
     }
 }

@@ -10,8 +10,9 @@ use restpipe_proto::{MAX_PAYLOAD, head};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::Role;
-use crate::body::{BodySender, RecvBody, Room};
+use crate::body::{BodySender, RecvBody, Room, RoomOwner};
 use crate::error::{CallError, NotSent, Why};
+use crate::inbox::Inbox;
 use crate::session::Command;
 
 /// What a driver is told.
@@ -27,12 +28,12 @@ pub(crate) enum ToDriver {
         command: Command,
         stream: u64,
         settle: oneshot::Sender<Settled>,
-        room: Option<Arc<Room>>,
+        room: Option<RoomOwner>,
     },
     /// A reply's body is going to be streamed.
     Room {
         stream: u64,
-        room: Arc<Room>,
+        room: RoomOwner,
     },
     /// Ends the pipe at once.
     Close(String),
@@ -45,7 +46,7 @@ pub(crate) type Settled = Result<(Box<ReplyHead>, Answer), CallError>;
 #[derive(Debug)]
 pub(crate) enum Answer {
     Whole(Bytes),
-    Streamed(Bytes, mpsc::UnboundedReceiver<crate::body::BodyEvent>),
+    Streamed(Bytes, Inbox),
 }
 
 /// Sends commands to a driver; those for a pipe that ended go nowhere.
@@ -63,12 +64,19 @@ impl Commands {
 #[derive(Debug)]
 pub(crate) struct SlotPermit {
     shared: Arc<Shared>,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for SlotPermit {
     fn drop(&mut self) {
         self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let owed = &self.shared.slots_owed;
+        let pay = |owed: usize| owed.checked_sub(1);
+        if owed.try_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+        }
     }
 }
 
@@ -98,6 +106,8 @@ pub enum PipeState {
 pub(crate) struct Shared {
     pub(crate) role: Role,
     pub(crate) slots: Arc<Semaphore>,
+    /// Slots that the peer took back while they were in use.
+    pub(crate) slots_owed: AtomicUsize,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) serving: AtomicUsize,
     /// Events of both directions since the pipe came up.
@@ -172,9 +182,9 @@ impl PendingReply {
         let (head, answer) = settled?;
         let body = match answer {
             Answer::Whole(bytes) => RecvBody::whole(bytes),
-            Answer::Streamed(first, events) => {
+            Answer::Streamed(first, inbox) => {
                 let commands = self.commands.clone();
-                RecvBody::streamed(first, self.stream, events, commands, true, self.slot.take())
+                RecvBody::streamed(first, self.stream, inbox, commands, true, self.slot.take())
             }
         };
         Ok(Reply { head: *head, body })
@@ -195,6 +205,7 @@ impl PipeHandle {
         let shared = Shared {
             role,
             slots: Arc::new(Semaphore::new(0)),
+            slots_owed: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
             events: AtomicU64::new(0),
@@ -288,7 +299,8 @@ impl PipeHandle {
             let mut next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
             let stream = *next;
             let command = Command::Request { stream, head, body, end, deadline };
-            let call = ToDriver::Call { command, stream, settle, room: room.clone() };
+            let call =
+                ToDriver::Call { command, stream, settle, room: room.as_ref().map(RoomOwner::new) };
             self.commands.0.send(call).map_err(|_| NotSent::Ended)?;
             *next += 2;
             stream
@@ -314,7 +326,7 @@ impl PipeHandle {
         };
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         self.shared.events.fetch_add(1, Ordering::Relaxed);
-        Ok(SlotPermit { shared: self.shared.clone(), _permit: permit })
+        Ok(SlotPermit { shared: self.shared.clone(), permit: Some(permit) })
     }
 
     fn not_usable(&self) -> NotSent {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use restpipe_proto::pb::{CancelReason, ReplyHead, RequestHead};
 use restpipe_proto::{MAX_PAYLOAD, head};
 
-use crate::body::{BodySender, RecvBody, Room};
+use crate::body::{BodySender, RecvBody, Room, RoomOwner};
 use crate::handle::{Commands, ToDriver};
 use crate::session::Command;
 
@@ -77,9 +77,7 @@ impl Responder {
         let room = Arc::new(Room::default());
         let stream = self.stream;
         // If the driver is gone the sender finds its room closed.
-        if self.commands.0.send(ToDriver::Room { stream, room: room.clone() }).is_err() {
-            room.close();
-        }
+        let _ = self.commands.0.send(ToDriver::Room { stream, room: RoomOwner::new(&room) });
         self.commands.send(Command::Reply { stream, head, body: first, end: false });
         Ok(BodySender::new(stream, room, self.commands.clone(), CancelReason::HandlerLost))
     }

@@ -13,6 +13,7 @@ pub mod budget;
 mod driver;
 pub mod error;
 mod handle;
+mod inbox;
 mod incoming;
 pub mod limits;
 pub mod session;

@@ -4,6 +4,9 @@
 //! and [`Output`]s come out. The caller feeds it until nothing more comes and
 //! calls [`Session::on_timeout`] at [`Session::deadline`].
 
+mod batch;
+mod command;
+mod frames;
 mod heartbeat;
 mod incoming;
 mod outgoing;
@@ -13,173 +16,22 @@ mod window;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use restpipe_proto::pb::{
-    Cancel, CancelReason, GoAway, GoAwayReason, Hello, Limits, ReplyHead, RequestHead,
-};
-use restpipe_proto::{Frame, Kind, VERSION, head};
+use restpipe_proto::pb::{Cancel, CancelReason, GoAway, GoAwayReason, Limits};
+use restpipe_proto::{Kind, VERSION, head};
 
 use crate::Role;
 use crate::budget::Budget;
-use crate::error::{CallError, Why};
+use crate::error::Why;
 use crate::limits::{
-    HELLO_TIMEOUT, MAX_CONTROL_QUEUE, MAX_DETAIL, MAX_STRAYS, PIPE_BUDGET, PipeConfig,
-    REMEMBERED_STREAMS, STAND_BACK_BELOW,
+    HELLO_TIMEOUT, MAX_DETAIL, PIPE_BUDGET, PipeConfig, REMEMBERED_STREAMS, STAND_BACK_BELOW,
 };
+pub use batch::Batch;
+pub use command::{Command, Output};
 use heartbeat::{Heartbeat, Silence};
 use incoming::IncomingStream;
 use outgoing::OutgoingStream;
-pub use queue::Batch;
 use queue::{Queue, Sent};
 use window::Budgets;
-
-/// What callers and handlers ask of the session.
-#[derive(Debug)]
-pub enum Command {
-    /// Opens a stream. Ids come in rising order and are never used twice.
-    Request {
-        /// An id that this side owns.
-        stream: u64,
-        /// Fits a frame; its deadline and credit are filled in here.
-        head: RequestHead,
-        /// The first bytes of the body, at most 16 KiB.
-        body: Bytes,
-        /// Whether they are all.
-        end: bool,
-        /// When the answer is due.
-        deadline: Instant,
-    },
-    /// Answers a stream of the peer.
-    Reply {
-        /// The stream.
-        stream: u64,
-        /// Fits a frame.
-        head: ReplyHead,
-        /// The first bytes of the body, at most 16 KiB.
-        body: Bytes,
-        /// Whether they are all.
-        end: bool,
-    },
-    /// Sends more of a body, within the [`Output::Room`] it was offered.
-    Data {
-        /// The stream.
-        stream: u64,
-        /// Bytes of the body.
-        chunk: Bytes,
-        /// Whether they are the last.
-        end: bool,
-    },
-    /// A received body's consumer took so many bytes.
-    Consumed {
-        /// The stream.
-        stream: u64,
-        /// Bytes.
-        bytes: usize,
-    },
-    /// A received request's body is not wanted any further.
-    Unwanted {
-        /// The stream.
-        stream: u64,
-    },
-    /// Ends a stream early.
-    Cancel {
-        /// The stream.
-        stream: u64,
-        /// Why.
-        reason: CancelReason,
-        /// A sentence for the peer's people.
-        detail: String,
-    },
-    /// The handler of a stream of the peer has ended, whatever it did.
-    HandlerDone {
-        /// The stream.
-        stream: u64,
-    },
-    /// Tells the peer to open no more streams.
-    GoAway {
-        /// Why. Reasons other than draining and replacing end the pipe.
-        reason: GoAwayReason,
-        /// A sentence for the peer's people.
-        detail: String,
-        /// What the peer should wait before it dials again.
-        retry_after: Duration,
-    },
-    /// Tells the peer how many streams it may have open from now on.
-    Limit {
-        /// Streams.
-        max_streams: u32,
-    },
-}
-
-/// What the session asks of its surroundings.
-#[derive(Debug)]
-pub enum Output {
-    /// The peer's HELLO came and fits.
-    Opened(Box<Hello>),
-    /// A handler is to be started.
-    Request {
-        /// The stream.
-        stream: u64,
-        /// What is asked.
-        head: Box<RequestHead>,
-        /// The first bytes of the body.
-        body: Bytes,
-        /// Whether they are all.
-        end: bool,
-        /// When the caller's deadline passes.
-        deadline: Option<Instant>,
-    },
-    /// The handler of a stream is to be stopped.
-    Abort {
-        /// The stream.
-        stream: u64,
-    },
-    /// A call was answered.
-    Reply {
-        /// The stream.
-        stream: u64,
-        /// The answer.
-        head: Box<ReplyHead>,
-        /// The first bytes of the body.
-        body: Bytes,
-        /// Whether they are all.
-        end: bool,
-    },
-    /// More of a received body.
-    Data {
-        /// The stream.
-        stream: u64,
-        /// Bytes of the body.
-        chunk: Bytes,
-        /// Whether they are the last.
-        end: bool,
-    },
-    /// A call or a received body will not be finished.
-    Failed {
-        /// The stream.
-        stream: u64,
-        /// Why.
-        error: CallError,
-    },
-    /// A body's source may queue so many bytes more.
-    Room {
-        /// The stream.
-        stream: u64,
-        /// Bytes.
-        bytes: usize,
-    },
-    /// Nobody wants more of a body that is being sent.
-    StopBody {
-        /// The stream.
-        stream: u64,
-    },
-    /// A ping was answered after this time.
-    HeartbeatRtt(Duration),
-    /// The peer takes no more streams, or asks for another pipe.
-    GoingAway(GoAway),
-    /// The peer takes so many streams at once from now on.
-    Limit(u32),
-}
 
 /// One end of a pipe.
 #[derive(Debug)]
@@ -365,88 +217,6 @@ impl Session {
         Ok(())
     }
 
-    /// Takes one frame of the peer.
-    ///
-    /// # Errors
-    /// If the pipe cannot go on.
-    pub fn on_frame(&mut self, now: Instant, frame: Frame) -> Result<(), Why> {
-        self.heartbeat.on_bytes(now);
-        if self.hello_due.is_some() && !matches!(frame.kind, Kind::Hello | Kind::GoAway) {
-            return Err(Why::Protocol(format!("{:?} came before HELLO", frame.kind)));
-        }
-        match frame.kind {
-            Kind::Hello => self.on_hello(head::whole(frame.payload)?)?,
-            Kind::Req => self.on_request(now, frame)?,
-            Kind::Rep => self.on_reply(now, frame)?,
-            Kind::Data => self.on_data(frame)?,
-            Kind::Credit => self.on_credit(frame.stream, head::credit(frame.payload)?),
-            Kind::Cancel => self.on_cancel(frame.stream, head::whole(frame.payload)?),
-            Kind::Ping => self.on_ping(now, head::ping(frame.payload)?)?,
-            Kind::Pong => {
-                if let Some(rtt) = self.heartbeat.on_pong(now, head::ping(frame.payload)?) {
-                    self.outputs.push_back(Output::HeartbeatRtt(rtt));
-                }
-            }
-            Kind::GoAway => self.on_go_away(head::whole(frame.payload)?)?,
-            Kind::Limits => {
-                let limits: Limits = head::whole(frame.payload)?;
-                self.outputs.push_back(Output::Limit(limits.max_streams));
-            }
-        }
-        if self.queue.control_len() > MAX_CONTROL_QUEUE {
-            return Err(Why::Protocol("the peer asks for answers that it does not read".into()));
-        }
-        Ok(())
-    }
-
-    fn on_credit(&mut self, stream: u64, bytes: u32) {
-        if let Some(bytes) = self.queue.credit(stream, bytes) {
-            self.outputs.push_back(Output::Room { stream, bytes });
-        }
-    }
-
-    fn on_ping(&mut self, now: Instant, token: u64) -> Result<(), Why> {
-        if !self.heartbeat.may_be_pinged(now) {
-            return Err(Why::Protocol("too many pings in a second".into()));
-        }
-        self.queue.control(Kind::Pong, 0, head::ping_payload(token));
-        Ok(())
-    }
-
-    fn on_hello(&mut self, hello: Hello) -> Result<(), Why> {
-        if self.hello_due.take().is_none() {
-            return Err(Why::Protocol("a second HELLO".into()));
-        }
-        if !(hello.min_version..=hello.max_version).contains(&VERSION) {
-            let detail = format!(
-                "the peer ({}) speaks versions {} to {} of the protocol, this node {VERSION}: update the older of the two",
-                hello.software, hello.min_version, hello.max_version
-            );
-            self.push_go_away(GoAwayReason::Version, detail.clone(), Duration::ZERO);
-            return Err(Why::ClosedHere(detail));
-        }
-        self.outputs.push_back(Output::Opened(Box::new(hello)));
-        Ok(())
-    }
-
-    fn on_go_away(&mut self, away: GoAway) -> Result<(), Why> {
-        let reason = away.reason();
-        if reason != GoAwayReason::Replace {
-            self.heard_last = true;
-            // Also where the pipe ends here: what is above never ran.
-            self.refuse_streams_above(away.last_stream);
-        }
-        match reason {
-            GoAwayReason::Draining | GoAwayReason::Replace | GoAwayReason::Replaced => {}
-            _ => {
-                let retry_after = Duration::from_millis(away.retry_after_ms.into());
-                return Err(Why::PeerSaid { reason, detail: away.detail, retry_after });
-            }
-        }
-        self.outputs.push_back(Output::GoingAway(away));
-        Ok(())
-    }
-
     /// Carries out a command.
     pub fn on_command(&mut self, now: Instant, command: Command) {
         match command {
@@ -460,7 +230,9 @@ impl Session {
                 }
             }
             Command::Consumed { stream, bytes } => self.on_consumed(now, stream, bytes),
-            Command::Unwanted { stream } => self.stop_request_body(stream),
+            Command::Unwanted { stream } => {
+                self.stop_request_body(stream);
+            }
             Command::Cancel { stream, reason, detail } => {
                 if self.role.owns(stream) {
                     self.cancel_call(stream, reason, detail);
@@ -527,37 +299,6 @@ impl Session {
         self.remembered.push_back(stream);
     }
 
-    /// Judges a frame for a stream that is not open.
-    fn on_stray(&mut self, stream: u64, kind: Kind) -> Result<(), Why> {
-        let ever_open = if self.role.owns(stream) {
-            stream < self.next_own
-        } else {
-            stream != 0 && stream <= self.last_peer
-        };
-        if !ever_open {
-            return Err(Why::Protocol(format!(
-                "{kind:?} for stream {stream}, which was never opened"
-            )));
-        }
-        if !self.remembered.contains(&stream) {
-            self.strays += 1;
-            if self.strays > MAX_STRAYS {
-                return Err(Why::Protocol(format!(
-                    "over {MAX_STRAYS} frames for streams that had ended"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn on_data(&mut self, frame: Frame) -> Result<(), Why> {
-        if self.role.owns(frame.stream) {
-            self.on_reply_data(frame)
-        } else {
-            self.on_request_data(frame)
-        }
-    }
-
     fn on_consumed(&mut self, now: Instant, stream: u64, bytes: usize) {
         let rtt = self.heartbeat.rtt();
         let window = if self.role.owns(stream) {
@@ -577,14 +318,6 @@ impl Session {
         } else {
             let credit = window.grant(now, rtt, &self.budgets);
             self.push_credit(stream, credit);
-        }
-    }
-
-    fn on_cancel(&mut self, stream: u64, cancel: Cancel) {
-        if self.role.owns(stream) {
-            self.on_call_cancelled(stream, cancel);
-        } else {
-            self.on_caller_cancel(stream);
         }
     }
 

@@ -14,7 +14,8 @@ use restpipe_proto::Kind;
 use tokio::io::DuplexStream;
 
 /// Answers by noun: `echo` gives the body back, `hang` never answers, `panic`
-/// panics, `big` gives a mebibyte, `ignore` answers without reading.
+/// panics, `big` gives a mebibyte, `decline` does so after it has said that it
+/// wants no body, `ignore` answers without reading.
 struct Nouns;
 
 const BIG: usize = 1024 * 1024;
@@ -28,7 +29,10 @@ impl Service for Nouns {
                 "hang" => std::future::pending().await,
                 "panic" => panic!("a handler that panics"),
                 "ignore" => drop(responder.reply(ok, Bytes::new())),
-                "big" => {
+                "big" | "decline" => {
+                    if head.noun == "decline" {
+                        drop(body);
+                    }
                     let mut out = responder.reply_streamed(ok, Bytes::new()).expect("small head");
                     if out.send(vec![7; BIG].into()).await.is_ok() {
                         out.end();
@@ -283,10 +287,10 @@ async fn a_body_s_sender_dropped_early_fails_the_call_with_words_not_as_a_broken
 #[tokio::test(start_paused = true)]
 async fn a_body_s_sender_dropped_after_its_body_was_declined_leaves_the_answer_alone() {
     let (near, _far) = pair().await;
-    let mut started = near.start(call("big", b"", false)).await.expect("starts");
+    let mut started = near.start(call("decline", b"", false)).await.expect("starts");
     let body = started.body.take();
     let mut reply = started.reply.wait().await.expect("answers");
-    // "big" has dropped the request's body by the time its answer streams.
+    // That the body is not wanted was said before the answer began.
     let first = reply.body.chunk().await.expect("goes on").expect("is fine").len();
     drop(body);
     assert_eq!(read_all(reply).await, Ok(BIG - first));
@@ -400,7 +404,7 @@ async fn a_driver_keeps_nothing_of_streams_that_are_over() {
     let caller = near.clone();
     let work = async {
         caller.opened().await.expect("opens");
-        for noun in ["echo", "big", "ignore", "panic", "detached"] {
+        for noun in ["echo", "big", "ignore", "panic", "decline"] {
             for streamed in [false, true] {
                 let mut started = caller.start(call(noun, b"x", !streamed)).await.expect("starts");
                 if let Some(mut body) = started.body.take() {
@@ -492,4 +496,28 @@ impl Service for Hold {
         let _ = self.0.send(event);
         Box::pin(std::future::pending())
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_turned_away_at_the_door_gets_no_event_in_first() {
+    let (far, mut raw) = tokio::io::duplex(64 * 1024);
+    say(&mut raw, Kind::Hello, 0, false, hello()).await;
+    say(&mut raw, Kind::Req, 1, true, Bytes::from_static(&[0])).await;
+    let (far, driver) = open(far, Role::Acceptor, PipeConfig::default(), Arc::new(Nouns));
+    far.go_away(GoAwayReason::Suspended, "not you", Duration::ZERO);
+    tokio::spawn(driver);
+    let mut wire = bytes::BytesMut::new();
+    let away = loop {
+        tokio::io::AsyncReadExt::read_buf(&mut raw, &mut wire).await.expect("readable");
+        let next = restpipe_proto::Frame::decode(&mut wire).expect("good frames");
+        if let Some(frame) = next.filter(|frame| frame.kind == Kind::GoAway) {
+            break frame;
+        }
+        if let Some(frame) = restpipe_proto::Frame::decode(&mut wire).expect("good frames") {
+            break frame;
+        }
+    };
+    let away: restpipe_pipe::pb::GoAway =
+        restpipe_proto::head::whole(away.payload).expect("a GOAWAY");
+    assert_eq!((away.reason(), away.last_stream), (GoAwayReason::Suspended, 0));
 }

@@ -105,7 +105,7 @@ pub struct VerifyArgs {
 
 /// A role on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum RoleArg {
+pub(super) enum RoleArg {
     /// A server's.
     Server,
     /// A client's.

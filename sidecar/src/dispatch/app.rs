@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -52,8 +52,13 @@ const DEADLINE: HeaderName = HeaderName::from_static("restpipe-deadline");
 pub struct AppClient {
     address: AppAddress,
     host: HeaderValue,
-    idle: Mutex<Vec<Kept>>,
+    idle: Arc<Idle>,
 }
+
+/// Connections that wait for the next event; the last one used is the first
+/// to be used again.
+#[derive(Debug, Default)]
+struct Idle(Mutex<Vec<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
@@ -77,25 +82,41 @@ impl AppConnection {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(output);
             }
+            self.poll_driver(cx);
             // What the connection has just read or written may be what the
             // future waits for.
-            if self.poll_driver(cx) { future.as_mut().poll(cx) } else { Poll::Pending }
+            future.as_mut().poll(cx)
         })
         .await
     }
 
-    /// Whether anything may have changed for who uses the connection.
-    fn poll_driver(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_driver(&mut self, cx: &mut Context<'_>) {
         if !self.ended && Pin::new(&mut self.driver).poll(cx).is_ready() {
             self.ended = true;
         }
-        true
     }
 
     /// Whether the app has not closed it meanwhile.
     async fn is_alive(&mut self) -> bool {
-        std::future::poll_fn(|cx| Poll::Ready(self.poll_driver(cx))).await;
+        std::future::poll_fn(|cx| {
+            self.poll_driver(cx);
+            Poll::Ready(())
+        })
+        .await;
         !self.ended && !self.sender.is_closed()
+    }
+}
+
+impl Idle {
+    fn take(&self) -> Option<Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn keep(&self, connection: AppConnection) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(Kept { connection, since: Instant::now() });
+        }
     }
 }
 
@@ -108,10 +129,10 @@ impl AppClient {
         };
         // Every host that the settings take is a header value.
         let host = HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost"));
-        Self { address, host, idle: Mutex::default() }
+        Self { address, host, idle: Arc::default() }
     }
 
-    pub(super) async fn answer(self: &Self, event: Event) -> Answer {
+    pub(super) async fn answer(&self, event: Event) -> Answer {
         let mut request = match self.to_request(event) {
             Ok(request) => request,
             Err(error) => return Answer::Cancel(CancelReason::RefusedInvalid, error.to_string()),
@@ -137,7 +158,7 @@ impl AppClient {
     }
 
     async fn connection(&self) -> Result<AppConnection, String> {
-        while let Some(Kept { mut connection, since }) = self.take_kept() {
+        while let Some(Kept { mut connection, since }) = self.idle.take() {
             if since.elapsed() < IDLE_LIFE && connection.is_alive().await {
                 return Ok(connection);
             }
@@ -171,17 +192,6 @@ impl AppClient {
         }
     }
 
-    fn take_kept(&self) -> Option<Kept> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
-
-    fn keep(&self, connection: AppConnection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MAX_IDLE {
-            idle.push(Kept { connection, since: Instant::now() });
-        }
-    }
-
     fn to_request(&self, event: Event) -> Result<Request<EventBody>, http::Error> {
         let noun = encode_noun(&event.noun);
         let mut path = format!("/{noun}");
@@ -212,7 +222,7 @@ impl AppClient {
         Ok(request)
     }
 
-    fn to_reply(self: &Self, response: Response<Incoming>, connection: AppConnection) -> Answer {
+    fn to_reply(&self, response: Response<Incoming>, connection: AppConnection) -> Answer {
         let (mut parts, body) = response.into_parts();
         let mime = parts.headers.remove(CONTENT_TYPE);
         let mime = mime.and_then(|mime| mime.to_str().ok().map(str::to_owned)).unwrap_or_default();
@@ -227,10 +237,13 @@ impl AppClient {
             own_code.unwrap_or(if status.is_success() { CODE_OK } else { status.as_u16().into() });
         headers::strip(&mut parts.headers);
         let body = if body.is_end_stream() {
-            self.keep(connection);
+            self.idle.keep(connection);
             ReplyBody::Whole(Bytes::new())
         } else {
-            ReplyBody::Stream(AppBody { body, connection: Some(connection) }.boxed_unsync())
+            ReplyBody::Stream(
+                AppBody { body, connection: Some(connection), idle: self.idle.clone() }
+                    .boxed_unsync(),
+            )
         };
         Answer::Reply(Reply {
             code,
@@ -254,10 +267,12 @@ fn broken(error: &hyper::Error) -> String {
     format!("the app broke off: {error}")
 }
 
-/// The body of an app's reply; polling it drives the connection.
+/// The body of an app's reply; polling it drives the connection, and its end
+/// gives the connection back.
 struct AppBody {
     body: Incoming,
     connection: Option<AppConnection>,
+    idle: Arc<Idle>,
 }
 
 impl Body for AppBody {
@@ -275,6 +290,14 @@ impl Body for AppBody {
         {
             connection.poll_driver(cx);
             polled = Pin::new(&mut this.body).poll_frame(cx);
+        }
+        let ended = match &polled {
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+            _ => false,
+        };
+        if ended && let Some(connection) = this.connection.take() {
+            this.idle.keep(connection);
         }
         polled.map_err(|error| StreamError(broken(&error)))
     }

@@ -48,7 +48,7 @@ pub struct BoundGateway {
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 /// Removes a socket's file when its listener is gone.
@@ -76,9 +76,11 @@ pub async fn bind(address: &BindAddress) -> io::Result<BoundGateway> {
         BindAddress::Unix(path) => {
             remove_stale(path).await?;
             let listener = UnixListener::bind(path)?;
-            let file = SocketFile(path.clone());
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
-            Ok(BoundGateway { listener: Listener::Unix(listener, file), address: address.clone() })
+            Ok(BoundGateway {
+                listener: Listener::Unix { listener, _file: SocketFile(path.clone()) },
+                address: address.clone(),
+            })
         }
     }
 }
@@ -154,7 +156,7 @@ impl BoundGateway {
                 stream.set_nodelay(true)?;
                 (Io::Tcp(stream), Via { tcp: true }, permit)
             }
-            Listener::Unix(listener, _) => {
+            Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 (Io::Unix(stream), Via { tcp: false }, permit)
             }

@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// A pipe that lived this long has earned a quick first retry: a link that
 /// flaps has not.
-pub const HEALTHY: Duration = Duration::from_secs(30);
+pub(super) const HEALTHY: Duration = Duration::from_secs(30);
 
 /// The pauses of one dialler.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Default for Backoff {
 impl Backoff {
     /// The next pause: anything up to a ceiling that doubles, so that clients
     /// of a server that restarts do not come back in step.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let pause = self.ceiling.mul_f64(rand::random());
         self.ceiling = (2 * self.ceiling).min(LONGEST);
         pause
@@ -47,9 +47,9 @@ mod tests {
     fn pauses_stay_under_a_ceiling_that_doubles_up_to_five_seconds() {
         let mut backoff = Backoff::default();
         for ceiling in [250, 500, 1000, 2000, 4000, 5000, 5000] {
-            assert!(backoff.next() <= Duration::from_millis(ceiling));
+            assert!(backoff.pause() <= Duration::from_millis(ceiling));
         }
         backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.pause() <= FIRST);
     }
 }

@@ -35,7 +35,7 @@ const REPLACED_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
-pub enum DialError {
+pub(super) enum DialError {
     /// The name has no address.
     #[error("the server's name {0} cannot be looked up: {1}")]
     Lookup(String, io::Error),
@@ -59,7 +59,7 @@ pub enum DialError {
 
 impl DialError {
     /// A fixed word for metrics, hooks and the event stream.
-    pub fn reason(&self) -> &'static str {
+    fn reason(&self) -> &'static str {
         match self {
             Self::Lookup(..) => "dns",
             Self::Connect(_, error) => match error.kind() {
@@ -164,7 +164,7 @@ impl Dialer {
     }
 
     fn on_dial_error(&self, error: &DialError, backoff: &mut Backoff) -> Duration {
-        let pause = backoff.next().max(error.retry_after());
+        let pause = backoff.pause().max(error.retry_after());
         warn!(server = %self.server, reason = error.reason(), detail = %error, retry_in = ?pause, "server not reached");
         let mut event = PresenceEvent::new(Change::ConnectFail, self.server_name.as_str());
         event.address = Some(self.server.to_string());
@@ -379,8 +379,8 @@ fn pause_after(why: &Why, backoff: &mut Backoff) -> Duration {
             );
             pause
         }
-        Why::PeerSaid { retry_after, .. } => backoff.next().max(*retry_after),
-        _ => backoff.next(),
+        Why::PeerSaid { retry_after, .. } => backoff.pause().max(*retry_after),
+        _ => backoff.pause(),
     }
 }
 

@@ -9,7 +9,7 @@ use restpipe_proto::{Frame, INITIAL_CREDIT, head};
 use super::window::Window;
 use super::{Output, Session};
 use crate::error::{CallError, NotSent, Why};
-use crate::limits::BODY_STALL;
+use crate::limits::{BODY_STALL, MAX_HEADERS};
 
 /// One call.
 #[derive(Debug)]
@@ -141,10 +141,9 @@ impl Session {
         if call.replied {
             return Err(Why::Protocol(format!("a second reply to stream {stream}")));
         }
-        let (head, body) = match head::split::<ReplyHead>(payload) {
+        let (head, body) = match split(payload) {
             Ok(parts) => parts,
-            Err(error) => {
-                let detail = error.to_string();
+            Err(detail) => {
                 self.drop_call(stream, CancelReason::CallerGone, detail.clone());
                 self.fail(stream, CallError::Failed { reason: CancelReason::BadReply, detail });
                 return Ok(());
@@ -278,4 +277,13 @@ impl Session {
             self.outputs.push_back(Output::Failed { stream, error });
         }
     }
+}
+
+/// Takes a reply apart, or says what is wrong with it.
+fn split(payload: Bytes) -> Result<(ReplyHead, Bytes), String> {
+    let (head, body) = head::split::<ReplyHead>(payload).map_err(|error| error.to_string())?;
+    if head.headers.len() > MAX_HEADERS {
+        return Err(format!("over {MAX_HEADERS} headers"));
+    }
+    Ok((head, body))
 }

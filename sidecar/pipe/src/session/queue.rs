@@ -7,70 +7,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use restpipe_proto::pb::{ReplyHead, RequestHead};
-use restpipe_proto::{Class, Flags, Frame, HEADER_LEN, Kind, MAX_PAYLOAD, head};
+use restpipe_proto::{Class, Flags, Frame, Kind, MAX_PAYLOAD, head};
 
+use super::batch::Batch;
 use crate::limits::{PIPE_SEND_QUEUE, SEND_QUEUE, WRITE_BATCH};
-
-/// Payloads below this many bytes are copied into the batch, larger ones go
-/// beside it: for a small frame one copy is cheaper than one more I/O vector.
-const FLATTEN_BELOW: usize = 4 * 1024;
-
-/// Bytes on their way to the socket, in order.
-#[derive(Debug, Default)]
-pub struct Batch {
-    flat: BytesMut,
-    segments: VecDeque<Bytes>,
-    len: usize,
-}
-
-impl Batch {
-    /// The bytes, in order; [`Self::seal`] goes before.
-    pub fn segments(&mut self) -> &mut VecDeque<Bytes> {
-        &mut self.segments
-    }
-
-    /// Bytes put in since the last [`Self::seal`].
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn put(&mut self, frame: &Frame) {
-        let Frame { kind, flags, class, stream, payload } = frame;
-        Frame::put_header(&mut self.flat, *kind, *flags, *class, *stream, payload.len());
-        self.put_bytes(payload.clone());
-        self.len += HEADER_LEN;
-    }
-
-    fn put_bytes(&mut self, bytes: Bytes) {
-        self.len += bytes.len();
-        if bytes.len() < FLATTEN_BELOW {
-            self.flat.extend_from_slice(&bytes);
-        } else {
-            self.segments.push_back(self.flat.split().freeze());
-            self.segments.push_back(bytes);
-        }
-    }
-
-    /// Makes everything put in so far a segment.
-    pub fn seal(&mut self) {
-        if !self.flat.is_empty() {
-            self.segments.push_back(self.flat.split().freeze());
-        }
-        self.len = 0;
-    }
-
-    /// Frees what an idle pipe need not hold.
-    pub fn shrink(&mut self) {
-        if self.flat.capacity() > FLATTEN_BELOW {
-            self.flat = BytesMut::new();
-        }
-        if self.segments.capacity() > 16 {
-            self.segments = VecDeque::new();
-        }
-    }
-}
 
 /// A head that waits, with the part of the body that fits its frame.
 #[derive(Debug)]
@@ -309,8 +251,7 @@ impl Queue {
             let Some(opening) = self.heads.pop_front() else { break };
             self.send_head(opening, batch, sent);
         }
-        loop {
-            let Some(stream) = self.ring.pop_front() else { break };
+        while let Some(stream) = self.ring.pop_front() {
             self.send_chunk(stream, batch, sent);
             if batch.len() >= WRITE_BATCH {
                 break;
@@ -395,6 +336,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
 
     fn frames(queue: &mut Queue, sent: &mut Vec<Sent>) -> Vec<(Kind, u64, usize)> {

@@ -1,0 +1,22 @@
+# The image of the node: one binary, no shell, not root.
+#
+#   docker build --target sidecar -t restpipe .
+#   docker run --rm --network host restpipe dev
+
+FROM docker.io/library/rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --package restpipe --bin restpipe \
+    && install -D target/release/restpipe /out/restpipe
+
+FROM gcr.io/distroless/cc-debian12:nonroot AS sidecar
+LABEL org.opencontainers.image.title="restpipe" \
+      org.opencontainers.image.description="A node of RestPipe: a durable, mutually authenticated, two-way REST pipe" \
+      org.opencontainers.image.version="1.0.0-alpha.1" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY LICENSE /LICENSE
+COPY --from=build /out/restpipe /restpipe
+USER 65532:65532
+# Gateway (loopback only, unless told otherwise), admin, and a server's pipes.
+EXPOSE 7070 7071 7072
+ENTRYPOINT ["/restpipe"]
