@@ -85,6 +85,7 @@ impl Node {
     /// What cannot be had, and how to get it.
     pub async fn bind(settings: Settings, extras: Extras) -> anyhow::Result<Self> {
         let Extras { registry, credentials, reload } = extras;
+        check_paths(&settings)?;
         let recorder = Recorder::new(settings.telemetry.statsd.as_ref())?;
         let role = settings.role();
         let store = store(&settings, credentials, &recorder)?;
@@ -380,6 +381,28 @@ fn store(
             settings.identity.dir.display()
         )
     })
+}
+
+/// A handler or a hook that is not there would be noticed only by its event.
+fn check_paths(settings: &Settings) -> anyhow::Result<()> {
+    if let Some(dir) = settings.handlers.directory.as_ref().filter(|dir| !dir.is_dir()) {
+        bail!("--handlers {} is no directory: make it, or name another", dir.display());
+    }
+    let hooks = &settings.hooks;
+    for (flag, hook) in [
+        ("--on-connect", &hooks.on_connect),
+        ("--on-connect-fail", &hooks.on_connect_fail),
+        ("--on-disconnect", &hooks.on_disconnect),
+        ("--on-idle", &hooks.on_idle),
+    ] {
+        if let Some(path) = hook.as_ref().filter(|path| !path.is_file()) {
+            bail!(
+                "{flag} {} is no file: put the executable there, or name another",
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 async fn bind_gateways(settings: &Settings) -> anyhow::Result<Vec<BoundGateway>> {

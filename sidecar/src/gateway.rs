@@ -12,6 +12,7 @@ pub mod path;
 mod problem;
 mod request;
 mod serve;
+mod upload;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::telemetry::Recorder;
 use guard::Guard;
 use path::{Route, Target};
 use restpipe_config::{Host, Role};
+use upload::Upload;
 
 /// How long requests wait and how many there may be.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +113,7 @@ impl Gateway {
         request: Request<Incoming>,
     ) -> Result<Response<GatewayBody>, Infallible> {
         let is_head = request.method() == http::Method::HEAD;
+        let request = Upload::within(request);
         let mut response = match self.answer(via, request).await {
             Ok(response) => response,
             Err(problem) => {
@@ -127,7 +130,7 @@ impl Gateway {
     async fn answer(
         &self,
         via: Via,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Result<Response<GatewayBody>, Problem> {
         self.guard.check(via, &request)?;
         match path::parse(request.uri().path())? {

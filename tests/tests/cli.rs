@@ -142,7 +142,7 @@ fn a_bad_node_toml_is_refused_naming_file_line_and_key() {
         (b"wait = \"1s\"\ngatway = \"x\"\n", &["line 2", "`gatway`", "gateway"]),
         (b"\n\nwait = 5\n", &["line 3", "wait", "5s"]),
         (b"wait = \n", &["line 1"]),
-        (b"wait = \"1s\"\nwait = \"2s\"\n", &["line 2", "wait"]),
+        (b"wait = \"1s\"\nwait = \"2s\"\n", &["line 2", "duplicate key"]),
         (b"instance = \"\xff\"\n", &["line 1", "UTF-8"]),
     ];
     for (contents, words) in cases {
@@ -182,14 +182,12 @@ fn a_node_without_an_identity_says_how_to_make_one() {
 #[test]
 fn a_port_that_is_taken_is_named_with_the_flag_that_takes_another() {
     let site = Site::new();
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("bound").to_string();
-    let holder = TcpListener::bind(&taken).expect("still free");
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("bound").to_string();
     for flag in ["--gateway", "--admin", "--listen"] {
         let line = site.server().flag(flag, &taken).refused().refusal(FAILED);
         says_all(&line, &[flag, &taken, "in use"]);
     }
-    drop(holder);
     let file = site.file("plain", "no socket");
     let line = site.server().flag("--gateway", format!("unix:{}", file.display())).refused();
     says_all(&line.refusal(FAILED), &["--gateway", text(&file), "socket"]);
@@ -253,8 +251,9 @@ fn flags_go_over_the_environment_over_the_file_over_the_default() {
 #[test]
 fn another_file_with_settings_is_read_when_it_is_named() {
     let site = Site::new();
-    site.file(&format!("{HUB}.not-read/node.toml"), "");
-    let file = site.file("elsewhere.toml", "instance = \"elsewhere\"\nclients = \"a,b\"\n");
+    site.identity("server", HUB);
+    site.file(&format!("{HUB}/node.toml"), "instance = \"not read\"\n");
+    let file = site.file("elsewhere.toml", "instance = \"elsewhere\"\nclients = [\"a\", \"b\"]\n");
     let node = site.server().flag("--config", &file).start();
     assert_eq!(node.status()["instance"], "elsewhere");
     assert_eq!(get(node.gateway(), "/client/c/time").status, 404, "c is not among the clients");
@@ -378,6 +377,7 @@ fn dev_answers_the_lines_that_it_prints() {
     }
     let sent = Command::new("kill").args(["-INT", &dev.0.id().to_string()]).status();
     assert!(sent.expect("kill runs").success());
+    // Whoever has read the lines is gone by now, as with `| head`.
     let ended = restpipe_tests::binary::found_within(SOON, "Ctrl-C ends it", || {
         dev.0.try_wait().expect("waited")
     });
@@ -397,9 +397,8 @@ impl Drop for Killed {
 
 #[test]
 fn dev_says_which_flags_take_other_ports() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("bound").to_string();
-    let _holder = TcpListener::bind(&taken).expect("still free");
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("bound").to_string();
     let line = run(["dev", "--server-gateway", &taken, "--listen", "127.0.0.1:0"]).refusal(FAILED);
     says_all(&line, &[&taken, "--server-gateway", "--client-gateway", "--listen"]);
 }

@@ -99,10 +99,13 @@ class Server:
             self._socket.close()
             if path:
                 remove(self._socket, path, self._inode)
-            if self.started.is_set():
+            served = self.started.is_set()
+            if served:
                 _log.info("stopped")
+            # Nobody waits in vain for a start that failed.
             self.started.set()
-        return 0
+        # Older versions of uvicorn do not exit where the start hook has failed.
+        return 0 if served else 1
 
     def stop(self) -> None:
         """Take no more events and end once those in work are done; from any thread."""

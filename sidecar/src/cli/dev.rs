@@ -1,6 +1,7 @@
 //! `restpipe dev`: a server and a client in one process, over real mutual TLS
 //! on loopback, with a CA that lives as long as the process.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
@@ -100,7 +101,11 @@ async fn serve(args: DevArgs) -> anyhow::Result<()> {
             ended = &mut client => return ended?,
         }
     }
-    println!("stopping: running calls are finished first (Ctrl-C again to end at once)");
+    // Whoever reads may be gone, as with `| head`.
+    let _ = writeln!(
+        std::io::stdout(),
+        "stopping: running calls are finished first (Ctrl-C again to end at once)"
+    );
     stop.cancel();
     client.await??;
     server.await?

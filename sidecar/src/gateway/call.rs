@@ -7,9 +7,6 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{Request, Response};
-use http_body::Body;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use restpipe_pipe::pb::CancelReason;
 use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, PipeHandle, Reply};
 use tracing::{Instrument, debug, info_span};
@@ -18,6 +15,7 @@ use super::body::GatewayBody;
 use super::path::{EventPath, Target};
 use super::problem::{Problem, ProblemCode};
 use super::request::{Asked, too_large};
+use super::upload::Upload;
 use super::{Gateway, answer};
 use crate::event::Verb;
 use crate::headers;
@@ -27,9 +25,6 @@ use crate::telemetry::code_word;
 /// Bytes of body that are read before an event is sent: such a body travels
 /// with its head in one frame, and can be sent again.
 const INLINE_BODY: usize = 14 * 1024;
-
-/// The caller sends the next part of a body within this time.
-const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// How often an event is sent again after it was refused, or lost and safe.
 const MAX_RESENDS: u32 = 2;
@@ -44,7 +39,7 @@ const RESEND_PAUSE: Duration = Duration::from_millis(100);
 enum RequestBody {
     Whole(Bytes),
     /// Its first bytes, and the rest.
-    Streamed(Bytes, Incoming),
+    Streamed(Bytes, Upload),
 }
 
 impl Gateway {
@@ -53,7 +48,7 @@ impl Gateway {
         &self,
         target: Target,
         path: EventPath,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Response<GatewayBody> {
         let started = Instant::now();
         let traceparent = headers::traceparent(request.headers());
@@ -82,7 +77,7 @@ impl Gateway {
         &self,
         target: &Target,
         path: EventPath,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Result<(Response<GatewayBody>, u32), Problem> {
         let now = Instant::now();
         let (parts, body) = request.into_parts();
@@ -141,7 +136,7 @@ impl Gateway {
         target: &Target,
         asked: Asked,
         first: Bytes,
-        rest: Incoming,
+        rest: Upload,
     ) -> Result<Reply, Problem> {
         let Asked { verb, head, deadline, wait_until } = asked;
         let read = first.len() as u64;
@@ -251,52 +246,26 @@ impl std::fmt::Display for Name<'_> {
     }
 }
 
-/// The next part of a body; `None` at its end.
-async fn part(body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
-    loop {
-        let frame = tokio::time::timeout(BODY_IDLE, body.frame()).await.map_err(|_| {
-            Problem::new(
-                ProblemCode::BodyTimeout,
-                format!("no part of the body came for {BODY_IDLE:?}"),
-            )
-        })?;
-        match frame {
-            None => return Ok(None),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => return Ok(Some(data)),
-                // Trailers do not cross the pipe.
-                Err(_) => continue,
-            },
-            Some(Err(error)) => {
-                return Err(Problem::new(
-                    ProblemCode::BadRequest,
-                    format!("the body broke off: {error}"),
-                ));
-            }
-        }
-    }
-}
-
 /// Reads a short body whole, and the beginning of any other.
-async fn first_part(mut body: Incoming, limit: Option<u64>) -> Result<RequestBody, Problem> {
-    if body.is_end_stream() {
+async fn first_part(mut body: Upload, limit: Option<u64>) -> Result<RequestBody, Problem> {
+    if body.is_end() {
         return Ok(RequestBody::Whole(Bytes::new()));
     }
-    let short = body.size_hint().exact().is_some_and(|len| len <= INLINE_BODY as u64);
+    let short = body.len().is_some_and(|len| len <= INLINE_BODY as u64);
     let mut first = BytesMut::new();
     loop {
         // Who sends without a length may wait for an answer to its first
         // part, so no more is waited for than is there.
         let next = if short || first.is_empty() {
-            part(&mut body).await?
+            body.part().await?
         } else {
-            match part(&mut body).now_or_never() {
+            match body.part().now_or_never() {
                 Some(next) => next?,
                 None => return Ok(RequestBody::Streamed(first.freeze(), body)),
             }
         };
         let Some(chunk) = next else { return Ok(RequestBody::Whole(first.freeze())) };
-        if first.is_empty() && body.is_end_stream() && chunk.len() <= INLINE_BODY {
+        if first.is_empty() && body.is_end() && chunk.len() <= INLINE_BODY {
             return Ok(RequestBody::Whole(chunk));
         }
         first.extend_from_slice(&chunk);
@@ -312,14 +281,14 @@ async fn first_part(mut body: Incoming, limit: Option<u64>) -> Result<RequestBod
 /// Sends the rest of a body. What goes wrong on the caller's side is put into
 /// `broken` before the call is cancelled.
 async fn pump(
-    mut body: Incoming,
+    mut body: Upload,
     mut sender: BodySender,
     mut read: u64,
     limit: Option<u64>,
     broken: Arc<OnceLock<Problem>>,
 ) {
     let problem = loop {
-        match part(&mut body).await {
+        match body.part().await {
             Ok(None) => return sender.end(),
             Ok(Some(chunk)) => {
                 read += chunk.len() as u64;

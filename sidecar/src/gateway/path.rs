@@ -14,6 +14,9 @@ use restpipe_identity::PeerName;
 /// one frame with the headers.
 const MAX_NOUN: usize = 1024;
 
+/// Arguments of one event; a peer takes no more.
+const MAX_ARGS: usize = restpipe_pipe::limits::MAX_ARGS;
+
 /// What a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -78,6 +81,9 @@ pub enum PathError {
     /// Too long.
     #[error("the noun is longer than {MAX_NOUN} bytes")]
     TooLong,
+    /// Too many arguments.
+    #[error("the path has more than {MAX_ARGS} arguments: put them into the body")]
+    TooManyArgs,
     /// No hostname.
     #[error("{0} is neither a hostname nor an IP address")]
     BadHostname(String),
@@ -142,6 +148,9 @@ fn event_path(raw: &str) -> Result<EventPath, PathError> {
     // Nothing behind the // is no argument, not an empty one.
     let args = args.filter(|args| !args.is_empty());
     let args = args.map_or(Ok(Vec::new()), |args| args.split('/').map(decode).collect())?;
+    if args.len() > MAX_ARGS {
+        return Err(PathError::TooManyArgs);
+    }
     Ok(EventPath { noun: decoded, args })
 }
 

@@ -33,6 +33,10 @@ const RENEW_SPREAD: Duration = Duration::from_secs(5);
 /// as long again, or the two would throw each other out without end.
 const REPLACED_PAUSE: Duration = Duration::from_secs(30);
 
+/// Older pipes that HELLO names as still alive: one that drains, and a few for
+/// a server that keeps asking for another.
+const MAX_LIVE: usize = 16;
+
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
@@ -279,7 +283,8 @@ impl Dialer {
         credentials: &Credentials,
     ) -> Result<Live, Why> {
         let epoch = self.parts.router.next_epoch();
-        let live_epochs = self.parts.router.peers().iter().map(|peer| peer.epoch).collect();
+        let live_epochs =
+            self.parts.router.peers().iter().map(|peer| peer.epoch).take(MAX_LIVE).collect();
         let config = self.parts.config(credentials, epoch, live_epochs);
         let service =
             PeerService::new(self.parts.dispatcher.clone(), self.server_name.as_str().into());
