@@ -6,8 +6,10 @@
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
+# What debuggers want is four fifths of the binary; the names in backtraces stay.
 RUN cargo build --release --locked --package restpipe --bin restpipe \
-    && install -D target/release/restpipe /out/restpipe
+    && mkdir /out \
+    && strip --strip-debug -o /out/restpipe target/release/restpipe
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS sidecar
 LABEL org.opencontainers.image.title="restpipe" \

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,11 @@ impl Gateway {
         request: Request<Upload>,
     ) -> Result<Response<GatewayBody>, Problem> {
         self.guard.check(via, &request)?;
+        // These have targets that are no paths: an address, and `*`.
+        if matches!(*request.method(), Method::CONNECT | Method::OPTIONS) {
+            let detail = format!("{} is no verb of the pipe", request.method());
+            return Err(Problem::new(ProblemCode::MethodNotAllowed, detail));
+        }
         match path::parse(request.uri().path())? {
             Route::Own(name) => self.own(&name, &request),
             Route::Event(target, path) => {

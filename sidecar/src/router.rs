@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::gateway::path::Target;
+use crate::presence::{Change, PresenceEvent};
 
 /// The name under which a client keeps the pipe to its server.
 pub const SERVER: &str = "server";
@@ -314,6 +315,15 @@ fn same_address(a: IpAddr, b: IpAddr) -> bool {
 }
 
 impl Peer {
+    /// That it is connected, since when it is.
+    pub fn as_event(&self) -> PresenceEvent {
+        let mut event = PresenceEvent::new(Change::Connect, &self.hostname);
+        event.at = humantime::format_rfc3339_millis(self.since).to_string();
+        event.instance = Some(self.hello.instance.clone());
+        event.address = Some(self.address.to_string());
+        event
+    }
+
     /// What the tables show.
     pub fn view(&self) -> PeerView {
         let time = |at: SystemTime| humantime::format_rfc3339_seconds(at).to_string();

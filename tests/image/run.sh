@@ -88,11 +88,13 @@ fi
 
 # === the image ===
 
-# The crates that this machine has are all that the build needs.
+# The crates that this machine has are all that the build needs, and what was
+# compiled of them last time need not be again.
 cargo fetch --locked
 registry="${CARGO_HOME:-$HOME/.cargo}/registry"
+mkdir -p "$cache/target"
 b bud --quiet --pull=never --isolation chroot --target sidecar --tag "$image" \
-    --volume "$registry:/usr/local/cargo/registry" .
+    --volume "$registry:/usr/local/cargo/registry" --volume "$cache/target:/src/target" .
 
 # === checks ===
 

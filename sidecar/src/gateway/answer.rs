@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use restpipe_pipe::pb::CancelReason;
 use restpipe_pipe::{CallError, Outcome, Reply};
 
-use super::body::GatewayBody;
+use super::body::{GatewayBody, PipeBody};
 use super::problem::Problem;
 use crate::event::Verb;
 use crate::headers::{self, OUTCOME, RETURN_CODE};
@@ -40,7 +40,10 @@ pub(super) fn of_reply(verb: Verb, reply: Reply) -> Result<(Response<GatewayBody
     }
     let body = match body.as_whole() {
         Some(whole) => GatewayBody::whole(whole.clone()),
-        None => GatewayBody::Pipe(Box::new(body), head.body_len),
+        None => {
+            let begun = PipeBody::begin(body, head.body_len);
+            GatewayBody::Pipe(Box::new(begun.map_err(|error| Problem::of_call(verb, &error))?))
+        }
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::Gateway;
 use super::body::GatewayBody;
 use super::problem::{Problem, ProblemCode};
+use crate::presence::PresenceEvent;
 use crate::router::PeerView;
 use std::sync::atomic::Ordering;
 
@@ -84,26 +85,27 @@ impl Gateway {
         Ok(json(&serde_json::json!({ "peers": views })))
     }
 
-    /// Connects and disconnects as server-sent events (HTML, section 9.2).
+    /// Connects and disconnects as server-sent events (HTML, section 9.2). The
+    /// pipes that are up come first, so that a reader knows where it begins.
     fn events(&self) -> Response<GatewayBody> {
         let mut changes = self.presence.listen();
         let stop = self.stop.clone();
         let (lines, receiver) = mpsc::channel(STREAM_BACKLOG);
+        let present: Vec<_> =
+            self.router.peers().iter().map(|peer| line(&peer.as_event())).collect();
+        let present = Bytes::from(format!(": what is, then what changes\n\n{}", present.concat()));
         tokio::spawn(async move {
-            let mut line = Bytes::from_static(b": changes from now on\n\n");
+            let mut next = present;
             loop {
                 // Ends with its reader.
-                if lines.send(line).await.is_err() {
+                if lines.send(next).await.is_err() {
                     return;
                 }
-                line = tokio::select! {
+                next = tokio::select! {
                     () = stop.cancelled() => return,
                     () = lines.closed() => return,
                     change = changes.recv() => match change {
-                        Ok(change) => {
-                            let data = serde_json::to_string(&change).unwrap_or_default();
-                            format!("event: {}\ndata: {data}\n\n", change.event.word()).into()
-                        }
+                        Ok(change) => line(&change).into(),
                         Err(RecvError::Lagged(missed)) => format!(": {missed} changes were missed\n\n").into(),
                         Err(RecvError::Closed) => return,
                     },
@@ -117,6 +119,11 @@ impl Gateway {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
+}
+
+fn line(change: &PresenceEvent) -> String {
+    let data = serde_json::to_string(change).unwrap_or_default();
+    format!("event: {}\ndata: {data}\n\n", change.event.word())
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<GatewayBody> {

@@ -127,7 +127,7 @@ fn event_path(raw: &str) -> Result<EventPath, PathError> {
         Some((noun, args)) => (noun, Some(args)),
         None => (raw, None),
     };
-    if noun.is_empty() {
+    if noun.is_empty() || noun.starts_with('/') {
         return Err(PathError::NoNoun);
     }
     let mut decoded = String::with_capacity(noun.len());
