@@ -76,7 +76,7 @@ async fn a_reply_that_breaks_off_is_not_taken_for_a_whole_one() {
         // Either the break was seen before the head went out, or in the body.
         let told = response.status() == 502;
         assert!(response.into_body().collect().await.is_err() || told, "{way:?}");
-        assert_eq!(pair.near(way).get(&Pair::path(way, "time")).await.status, 404);
+        assert_eq!(pair.near(way).get(&Pair::path(way, "time")).await.status, 200);
     }
 }
 

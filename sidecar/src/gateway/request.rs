@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use restpipe_pipe::pb::RequestHead;
 
 use super::GatewayLimits;
@@ -66,11 +66,6 @@ impl Asked {
 
 fn body_len(headers: &HeaderMap, limits: &GatewayLimits) -> Result<Option<u64>, Problem> {
     let Some(len) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
-    // What a length hides from one server, chunks may show to another.
-    if headers.contains_key(TRANSFER_ENCODING) {
-        let detail = "the body has a Content-Length and a Transfer-Encoding: send one of them";
-        return Err(Problem::new(ProblemCode::BadRequest, detail));
-    }
     // hyper has refused what is no number.
     let len = len.to_str().ok().and_then(|len| len.parse().ok());
     match (len, limits.body) {
@@ -177,6 +172,5 @@ mod tests {
         assert_eq!(asked(&[("restpipe-timeout", "-1")]), Err(400));
         assert_eq!(asked(&[("prefer", "wait=x")]), Err(400));
         assert_eq!(asked(&[("content-length", "11")]), Err(413));
-        assert_eq!(asked(&[("content-length", "1"), ("transfer-encoding", "chunked")]), Err(400));
     }
 }
