@@ -93,6 +93,9 @@ fi
 cargo fetch --locked
 registry="${CARGO_HOME:-$HOME/.cargo}/registry"
 mkdir -p "$cache/target"
+# Except ours: the copied files are as old as they are here, and cargo would
+# not see what was changed while the last build ran.
+rm -rf "$cache"/target/release/.fingerprint/restpipe*
 b bud --quiet --pull=never --isolation chroot --target sidecar --tag "$image" \
     --volume "$registry:/usr/local/cargo/registry" --volume "$cache/target:/src/target" .
 

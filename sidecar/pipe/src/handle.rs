@@ -115,6 +115,9 @@ pub(crate) struct Shared {
     pub(crate) usable: AtomicBool,
     pub(crate) state: watch::Sender<PipeState>,
     pub(crate) peer: OnceLock<PeerInfo>,
+    /// The peer's first word that it goes away. The state may have moved on
+    /// before anybody has looked at it.
+    pub(crate) farewell: OnceLock<GoAway>,
     /// The next stream id. The lock is held while the command is sent, so
     /// that ids reach the session in rising order.
     next: Mutex<u64>,
@@ -212,6 +215,7 @@ impl PipeHandle {
             usable: AtomicBool::new(false),
             state: watch::Sender::new(PipeState::Opening),
             peer: OnceLock::new(),
+            farewell: OnceLock::new(),
             next: Mutex::new(role.first_stream()),
         };
         Self { commands: Commands(commands), shared: Arc::new(shared) }
@@ -252,6 +256,11 @@ impl PipeHandle {
     /// What the peer said of itself; `None` before its HELLO.
     pub fn peer(&self) -> Option<&PeerInfo> {
         self.shared.peer.get()
+    }
+
+    /// The peer's first word that it goes away, if it has said so.
+    pub fn farewell(&self) -> Option<&GoAway> {
+        self.shared.farewell.get()
     }
 
     /// Whether new calls can be made.

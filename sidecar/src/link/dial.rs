@@ -99,6 +99,8 @@ enum Next {
     Ended(Why),
     /// The last one is still good for a while.
     Replace(Duration),
+    /// Another process with this node's instance name took its place.
+    Displaced,
     /// The node stops.
     Stop,
 }
@@ -154,6 +156,7 @@ impl Dialer {
                             pause
                         }
                         Next::Ended(why) => pause_after(&why, &mut backoff),
+                        Next::Displaced => pause_when_displaced(),
                     }
                 }
                 Err(error) => self.on_dial_error(&error, &mut backoff),
@@ -340,6 +343,11 @@ impl Dialer {
         let mut renewals = self.parts.creds.changes();
         loop {
             let now = state.borrow_and_update().clone();
+            // The pipe may have ended right behind that word.
+            let farewell = live.peer.pipe.farewell();
+            if farewell.is_some_and(|away| away.reason() == GoAwayReason::Replaced) {
+                return Next::Displaced;
+            }
             match now {
                 PipeState::Ended(why) => return Next::Ended(why),
                 PipeState::Replacing(away) | PipeState::Draining(away) => {
@@ -347,8 +355,7 @@ impl Dialer {
                         return Next::Stop;
                     }
                     info!(server = %self.server, reason = restpipe_pipe::error::word(away.reason()), detail = %away.detail, "the server asks for another pipe");
-                    let asked = Duration::from_millis(away.retry_after_ms.into());
-                    return Next::Replace(asked);
+                    return Next::Replace(Duration::from_millis(away.retry_after_ms.into()));
                 }
                 PipeState::Opening | PipeState::Open => {}
             }
@@ -376,17 +383,18 @@ async fn settle(pipe: &PipeHandle) -> Result<Arc<restpipe_pipe::pb::Hello>, Why>
 
 fn pause_after(why: &Why, backoff: &mut Backoff) -> Duration {
     match why {
-        Why::PeerSaid { reason: GoAwayReason::Replaced, .. } => {
-            let pause = REPLACED_PAUSE + REPLACED_PAUSE.mul_f64(rand::random());
-            warn!(
-                ?pause,
-                "another process uses this node's instance name: give each its own by --instance"
-            );
-            pause
-        }
         Why::PeerSaid { retry_after, .. } => backoff.pause().max(*retry_after),
         _ => backoff.pause(),
     }
+}
+
+fn pause_when_displaced() -> Duration {
+    let pause = REPLACED_PAUSE + REPLACED_PAUSE.mul_f64(rand::random());
+    warn!(
+        ?pause,
+        "another process uses this node's instance name: give each its own by --instance"
+    );
+    pause
 }
 
 /// What a failed handshake means.

@@ -55,7 +55,11 @@ impl<T> Driver<T> {
                     first
                 });
             }
-            Output::GoingAway(away) => self.stop_new_calls(away),
+            Output::GoingAway(away) => {
+                // The first word counts.
+                let _ = self.handle.shared().farewell.set(away.clone());
+                self.stop_new_calls(away);
+            }
             Output::Limit(streams) => self.limit_streams(streams),
         }
     }
