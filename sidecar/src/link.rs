@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use restpipe_identity::Credentials;
 use restpipe_pipe::pb::{GoAwayReason, Hello};
-use restpipe_pipe::{Budget, PipeConfig, Why};
+use restpipe_pipe::{Budget, PipeConfig, Role, Why};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tracing::info;
@@ -33,6 +33,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A pipe is replaced this long before one of its certificates ends, or a
 /// tenth of the certificate's life before, if that is less.
 const REPLACE_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// No pipe is replaced sooner than this after it was made.
+const REPLACE_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// What every pipe of a node needs; clones share it.
 #[derive(Clone, Debug)]
@@ -108,16 +111,11 @@ impl PipeParts {
 
     /// Keeps a pipe that is up until it ends: says so, has it replaced before
     /// a certificate ends, and takes it out of the router.
-    async fn keep(
-        &self,
-        peer: Arc<Peer>,
-        own_not_after: SystemTime,
-        own_not_before: SystemTime,
-    ) -> Why {
+    async fn keep(&self, peer: Arc<Peer>, own: Arc<Credentials>) -> Why {
         self.recorder.pipe_opened();
         info!(peer = %peer.hostname, address = %peer.address, instance = %peer.hello.instance, "pipe is up");
         self.tell(&peer, Change::Connect, None);
-        let why = self.until_end(&peer, own_not_after, own_not_before).await;
+        let why = self.until_end(&peer, &own).await;
         self.router.unregister(&peer);
         self.recorder.pipe_ended(&why);
         info!(peer = %peer.hostname, address = %peer.address, reason = why.reason(), detail = %why, "pipe has ended");
@@ -125,28 +123,22 @@ impl PipeParts {
         why
     }
 
-    async fn until_end(
-        &self,
-        peer: &Arc<Peer>,
-        own_not_after: SystemTime,
-        own_not_before: SystemTime,
-    ) -> Why {
-        let now = SystemTime::now();
-        let end = own_not_after.min(peer.not_after);
-        let left = end.duration_since(now).unwrap_or_default();
-        let life = own_not_after.duration_since(own_not_before).unwrap_or_default();
-        let early = REPLACE_BEFORE.min(life / 10);
+    async fn until_end(&self, peer: &Arc<Peer>, own: &Credentials) -> Why {
+        let end = own.leaf().not_after.min(peer.not_after);
+        let left = end.duration_since(SystemTime::now()).unwrap_or_default();
         let expired = tokio::time::sleep(left);
-        let replace = tokio::time::sleep(left.saturating_sub(early));
+        let replace = tokio::time::sleep(replace_in(left, own));
         tokio::pin!(expired, replace);
-        let (mut asked, mut idle_told, mut events_before) = (false, false, 0);
+        // The other side knows both certificates too; one word is enough.
+        let mut asks = peer.pipe.role() == Role::Acceptor;
+        let (mut idle_told, mut events_before) = (false, 0);
         let mut idle = tokio::time::interval(self.idle_after);
         idle.tick().await;
         loop {
             tokio::select! {
                 why = peer.pipe.ended() => return why,
-                () = &mut replace, if !asked => {
-                    asked = true;
+                () = &mut replace, if asks => {
+                    asks = false;
                     let detail = "a certificate of this pipe is about to end";
                     peer.pipe.go_away(GoAwayReason::Replace, detail, Duration::ZERO);
                 }
@@ -173,6 +165,15 @@ impl PipeParts {
         event.reason = reason.map(str::to_owned);
         self.presence.tell(event);
     }
+}
+
+/// When a pipe that has `left` to live should be replaced. One that was made
+/// with a certificate near its end is replaced at half of what is left, again
+/// and again, so that a renewal is taken up soon and nothing spins.
+fn replace_in(left: Duration, own: &Credentials) -> Duration {
+    let leaf = own.leaf();
+    let life = leaf.not_after.duration_since(leaf.not_before).unwrap_or_default();
+    left.saturating_sub(REPLACE_BEFORE.min(life / 10)).max(left / 2).max(REPLACE_AT_LEAST)
 }
 
 /// What TLS has shown of a peer.

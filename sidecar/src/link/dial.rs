@@ -283,7 +283,7 @@ impl Dialer {
         stream: TlsStream<TcpStream>,
         verified: Verified,
         not_after: SystemTime,
-        credentials: &Credentials,
+        credentials: &Arc<Credentials>,
     ) -> Result<Live, Why> {
         let epoch = self.parts.router.next_epoch();
         let live_epochs =
@@ -309,8 +309,8 @@ impl Dialer {
         let peer = self.parts.router.register(peer);
         self.parts.last_failure.set(None);
         let (parts, kept) = (self.parts.clone(), peer.clone());
-        let (not_after, not_before) = (credentials.leaf().not_after, credentials.leaf().not_before);
-        self.pipes.spawn(async move { parts.keep(kept, not_after, not_before).await });
+        let own = credentials.clone();
+        self.pipes.spawn(async move { parts.keep(kept, own).await });
         Ok(Live {
             peer,
             content_hash: credentials.content_hash().to_owned(),

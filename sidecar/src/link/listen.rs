@@ -289,8 +289,7 @@ impl Shared {
             epoch,
         };
         let peer = self.parts.router.register(peer);
-        let leaf = credentials.leaf();
-        self.parts.keep(peer, leaf.not_after, leaf.not_before).await;
+        self.parts.keep(peer, credentials).await;
         // The driver says goodbye before it ends.
         let _ = task.await;
     }
