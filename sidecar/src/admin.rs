@@ -3,7 +3,7 @@
 //! to stop a node over HTTP (CVE-2024-40632 was one).
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router as AxumRouter;
 use axum::extract::State;
@@ -12,11 +12,29 @@ use axum::response::{IntoResponse, Json};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::AcceptBackoff;
 use crate::creds::Creds;
 use crate::gateway::Gateway;
 use crate::link::{Failure, LastFailure};
 use crate::router::PeerView;
 use crate::telemetry::Recorder;
+
+/// Connections at once: kubelet, Prometheus, the operator and a few people.
+/// The port is open to the network, so it has a bound of its own.
+const MAX_CONNECTIONS: usize = 64;
+
+/// The head of a request is here within this time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that a connection may buffer.
+const MAX_BUFFER: usize = 16 * 1024;
 
 /// What the admin port shows.
 #[derive(Clone, Debug)]
@@ -73,8 +91,48 @@ pub struct IdentityStatus {
     pub trusts: Vec<String>,
 }
 
+/// Serves the admin endpoints until `stop`.
+pub(crate) async fn run(listener: TcpListener, state: AdminState, stop: CancellationToken) {
+    let endpoints = router(state);
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut backoff = AcceptBackoff::default();
+    loop {
+        let accept = async {
+            let permit =
+                connections.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            Ok::<_, std::io::Error>((listener.accept().await?.0, permit))
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = accept => accepted,
+        };
+        let (stream, permit) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                backoff.wait(&error).await;
+                continue;
+            }
+        };
+        backoff.reset();
+        let (service, stop) = (TowerToHyperService::new(endpoints.clone()), stop.clone());
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_buf_size(MAX_BUFFER)
+                .serve_connection(TokioIo::new(stream), service);
+            // Who reads a status is not told that the node ends.
+            tokio::select! {
+                _ = connection => {}
+                () = stop.cancelled() => {}
+            }
+            drop(permit);
+        });
+    }
+}
+
 /// The admin endpoints.
-pub fn router(state: AdminState) -> AxumRouter {
+fn router(state: AdminState) -> AxumRouter {
     AxumRouter::new()
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))

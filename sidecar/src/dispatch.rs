@@ -26,15 +26,12 @@ pub use app::AppClient;
 pub use directory::Directory;
 
 use crate::event::{
-    CODE_NO_HANDLER, Event, EventBody, Exception, Reply, ReplyBody, StreamError, Verb,
+    CODE_NO_HANDLER, Event, EventBody, Exception, INLINE_BODY, Reply, ReplyBody, StreamError, Verb,
 };
 use crate::gateway::path;
 use crate::handler::Registry;
 use crate::headers;
 use crate::telemetry::{Recorder, Served};
-
-/// Bytes of body that go in the reply's own frame; longer bodies are streamed.
-const INLINE_BODY: usize = 14 * 1024;
 
 /// Bytes of a traceback or of a failed executable's stderr that are passed on.
 const MAX_TRACEBACK: usize = 16 * 1024;

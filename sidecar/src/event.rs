@@ -19,6 +19,11 @@ pub const CODE_EXCEPTION: u32 = 251;
 /// Return code of the original: there is no such handler.
 pub const CODE_NO_HANDLER: u32 = 255;
 
+/// Bytes of body that travel in one frame with their head, which leaves a head
+/// 2 KiB and more; longer bodies are streamed. A request's body of this size
+/// is read before it is sent, and can be sent again.
+pub(crate) const INLINE_BODY: usize = 14 * 1024;
+
 /// What is to be done with a noun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {

@@ -77,8 +77,9 @@ pub fn forge(ca: &Path, role: &str, name: &str, fault: Fault) -> Forged {
         _ => (now - DAY, now + DAY),
     };
     (params.not_before, params.not_after) = (begin.into(), end.into());
+    let wildcard = name.split_once('.').map_or(name.to_owned(), |(_, rest)| format!("*.{rest}"));
     let names: &[&str] = match fault {
-        Fault::Wildcard => &["*.test"],
+        Fault::Wildcard => &[&wildcard],
         Fault::SeveralNames => &["other.test", name],
         Fault::CommonNameOnly => &[],
         _ => &[name],

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::binary::{Node, Start, run};
 
 /// The name in the server's certificate.
-pub const HUB: &str = "hub.test";
+pub const HUB: &str = "hub.site.test";
 
 /// The usual client.
 pub const CLIENT: &str = "fs";

@@ -86,11 +86,17 @@ fn certificate(error: &CertificateError, now: SystemTime) -> (&'static str, Stri
                 "{PEER} is for the other role: clients need `restpipe identity client NAME`, servers `restpipe identity server NAME`"
             ),
         ),
+        E::NotValidForNameContext { presented, .. } if presented.is_empty() => (
+            "wrong_name",
+            format!(
+                "{PEER} has no subject alternative name (a common name is never used): issue it with `restpipe identity server NAME`"
+            ),
+        ),
         E::NotValidForNameContext { expected, presented } => (
             "wrong_name",
             format!(
                 "{PEER} is for {}, we asked for {}: correct the server's name in our settings, or its certificate",
-                one_line(&presented.join(", ")),
+                one_line(&presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")),
                 expected.to_str(),
             ),
         ),
@@ -99,6 +105,11 @@ fn certificate(error: &CertificateError, now: SystemTime) -> (&'static str, Stri
             format!("{PEER} is refused ({}): issue it anew", one_line(&error.to_string())),
         ),
     }
+}
+
+/// rustls presents a name as `DnsName("hub")`.
+fn bare(name: &str) -> &str {
+    name.split('"').nth(1).unwrap_or(name)
 }
 
 fn refused(alert: AlertDescription, clock: &str) -> (&'static str, String) {

@@ -17,14 +17,10 @@ use super::problem::{Problem, ProblemCode};
 use super::request::{Asked, too_large};
 use super::upload::Upload;
 use super::{Gateway, answer};
-use crate::event::Verb;
+use crate::event::{INLINE_BODY, Verb};
 use crate::headers;
 use crate::router::Absent;
 use crate::telemetry::code_word;
-
-/// Bytes of body that are read before an event is sent: such a body travels
-/// with its head in one frame, and can be sent again.
-const INLINE_BODY: usize = 14 * 1024;
 
 /// How often an event is sent again after it was refused, or lost and safe.
 const MAX_RESENDS: u32 = 2;
@@ -140,16 +136,11 @@ impl Gateway {
     ) -> Result<Reply, Problem> {
         let Asked { verb, head, deadline, wait_until } = asked;
         let read = first.len() as u64;
-        let (mut picks, mut call) =
-            (0, Some(Call { head, body: first, end: false, deadline, wait_until }));
+        let mut picks = 0;
         let started = loop {
             let pipe = self.pipe(target, wait_until).await?;
-            let next = call.take().map(|call| {
-                (Call { head: call.head.clone(), body: call.body.clone(), ..call }, call)
-            });
-            let Some((next, kept)) = next else { unreachable!("put back before every round") };
-            call = Some(kept);
-            match pipe.start(next).await {
+            let (head, body) = (head.clone(), first.clone());
+            match pipe.start(Call { head, body, end: false, deadline, wait_until }).await {
                 Ok(started) => break started,
                 // Nothing of the body beyond its first part has been read.
                 Err(error) if is_gone(&error) && picks < MAX_PICKS => picks += 1,

@@ -1,0 +1,379 @@
+//! Nodes as processes that start, die, stop and get new identities.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use restpipe_tests::binary::{Node, SOON, eventually, found_within};
+use restpipe_tests::http::{Answer, Ask, At, Connection, get};
+use restpipe_tests::site::{CLIENT, Gate, HUB, Site, text};
+
+/// Files are looked at every 2 s, and a renewed pipe comes within 5 s more.
+const RENEWED: Duration = Duration::from_secs(15);
+
+/// A call in a thread of its own.
+fn ask(at: &At, path: &str) -> thread::JoinHandle<Answer> {
+    let (at, path) = (at.clone(), path.to_owned());
+    thread::spawn(move || get(&at, &path))
+}
+
+fn answer(asked: thread::JoinHandle<Answer>) -> Answer {
+    asked.join().expect("an answer")
+}
+
+/// A pair whose server has a handler `wait` that waits for the gate and then
+/// answers, and has made `started` before.
+fn with_gate(site: &Site, server_flags: &[(&str, &str)]) -> (Node, Node, Gate) {
+    let gate = site.gate("gate");
+    let started = site.path("started");
+    let (path, started) = (gate.path.display(), started.display());
+    site.script(
+        "handlers/get_wait",
+        &format!("touch {started}\nread line < {path}\necho '\"done\"'"),
+    );
+    let handlers = site.path("handlers");
+    let (server, client) = site.pair_of(
+        |server| {
+            let server = server.flag("--handlers", &handlers).switch("--builtin");
+            server_flags.iter().fold(server, |server, (flag, value)| server.flag(flag, value))
+        },
+        |client| client,
+    );
+    (server, client, gate)
+}
+
+#[test]
+fn a_client_started_before_its_server_has_its_waiting_call_answered() {
+    let site = Site::new();
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let address = free.to_string();
+    let client = site.client_of(CLIENT, &address).start();
+    let asked = ask(client.gateway(), "/server/time");
+    eventually("a dial has failed", || !client.status()["last_failure"].is_null());
+    let _server = site.server().flag("--listen", &address).start();
+    assert_eq!(answer(asked).status, 200);
+}
+
+#[test]
+fn a_server_that_was_killed_and_started_again_has_its_client_back_in_both_directions() {
+    let site = Site::new();
+    let (server, client) = site.pair();
+    let address = server.pipe().to_string();
+    server.kill();
+    eventually("the client knows", || get(client.gateway(), "/-/ready").status == 503);
+    let from_client = ask(client.gateway(), "/server/time");
+    let server = site.server().flag("--listen", &address).start();
+    // A server that was just started waits for clients that it does not know.
+    let from_server = ask(server.gateway(), "/client/fs/time");
+    assert_eq!(answer(from_client).outcome(), (200, "executed", "-"));
+    assert_eq!(answer(from_server).outcome(), (200, "executed", "-"));
+}
+
+#[test]
+fn a_call_that_runs_while_the_server_is_killed_is_of_unknown_outcome_and_get_runs_again() {
+    let site = Site::new();
+    let (server, client, mut gate) = with_gate(&site, &[]);
+    let address = server.pipe().to_string();
+    let asked = ask(client.gateway(), "/server/wait");
+    eventually("the handler runs", || site.path("started").exists());
+    std::fs::remove_file(site.path("started")).expect("it was there");
+    server.kill();
+    let handlers = site.path("handlers");
+    let _server = site.server().flag("--listen", &address).flag("--handlers", &handlers).start();
+    eventually("the handler runs again", || site.path("started").exists());
+    // One for the killed server's, which may have been left waiting.
+    gate.open();
+    gate.open();
+    assert_eq!(answer(asked).outcome(), (200, "executed", "-"));
+}
+
+#[test]
+fn a_client_that_was_killed_and_started_again_is_one_client_and_is_waited_for() {
+    let site = Site::new();
+    let (server, client) = site.pair();
+    client.kill();
+    let none = || server.status()["peers"].as_array().is_some_and(Vec::is_empty);
+    eventually("the server knows", none);
+    let asked = ask(server.gateway(), "/client/fs/time");
+    let client = site.client(CLIENT, &server).start();
+    assert_eq!(answer(asked).outcome(), (200, "executed", "-"));
+    client.connected();
+    assert_eq!(server.status()["peers"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn sigterm_lets_a_running_call_finish_refuses_new_ones_and_exits_0() {
+    let site = Site::new();
+    let (mut server, mut client, mut gate) = with_gate(&site, &[]);
+    let asked = ask(client.gateway(), "/server/wait");
+    eventually("the handler runs", || site.path("started").exists());
+    server.signal("TERM");
+    server.log().line(&["running calls are finished first"]);
+    eventually("it is not ready", || get(&server.admin(), "/ready").status == 503);
+    let late = get(server.gateway(), "/client/fs/time");
+    assert_eq!((late.outcome(), late.code().as_str()), ((503, "not-sent", "true"), "draining"));
+    let late = Ask::new("GET", "/server/time").header("Prefer", "wait=0").send(client.gateway());
+    assert_eq!((late.status, late.header("x-event-retriable")), (503, Some("true")));
+    assert!(server.runs(), "it waits for the call");
+    gate.open();
+    let answered = answer(asked);
+    assert_eq!(
+        (answered.outcome(), answered.text().as_str()),
+        ((200, "executed", "-"), "\"done\"\n")
+    );
+    assert_eq!(server.exit_code(), Some(0));
+    server.log().line(&["stopped"]);
+    client.signal("INT");
+    assert_eq!(client.exit_code(), Some(0), "nothing runs, so it ends at once");
+}
+
+#[test]
+fn a_call_that_outlives_the_drain_time_is_told_so_and_the_node_still_exits_0() {
+    let site = Site::new();
+    let (mut server, client, _gate) = with_gate(&site, &[("--drain", "300ms")]);
+    let at = client.gateway().clone();
+    let asked = thread::spawn(move || {
+        Ask::new("GET", "/server/wait").header("RestPipe-Timeout", "3s").send(&at)
+    });
+    eventually("the handler runs", || site.path("started").exists());
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    server.log().line(&["the drain time is over"]);
+    let answered = answer(asked);
+    assert!([502, 503, 504].contains(&answered.status), "{answered:?}");
+    assert_eq!(answered.header("x-event-retriable"), Some("true"));
+}
+
+#[test]
+fn a_second_signal_ends_the_node_at_once() {
+    let site = Site::new();
+    let (mut server, client, _gate) = with_gate(&site, &[("--drain", "60s")]);
+    let _asked = ask(client.gateway(), "/server/wait");
+    eventually("the handler runs", || site.path("started").exists());
+    server.signal("TERM");
+    server.log().line(&["running calls are finished first"]);
+    assert!(server.runs());
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(130));
+}
+
+/// Calls in both directions, one after the other, until it is dropped.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+    callers: Vec<thread::JoinHandle<Vec<String>>>,
+}
+
+impl Traffic {
+    fn between(server: &Node, client: &Node) -> Self {
+        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let ways = [(client.gateway(), "/server/time"), (server.gateway(), "/client/fs/time")];
+        let callers = ways.map(|(at, path)| {
+            let (at, stop, calls) = (at.clone(), stop.clone(), calls.clone());
+            thread::spawn(move || {
+                let mut lost = Vec::new();
+                let mut connection = Connection::open(&at);
+                while !stop.load(Ordering::SeqCst) {
+                    connection.send(Ask::new("POST", path).bytes());
+                    let answer = connection.answer();
+                    // The handlers have no POST: its answer is 404, executed.
+                    if answer.outcome() != (404, "executed", "-") {
+                        lost.push(answer.text());
+                    }
+                    calls.fetch_add(1, Ordering::SeqCst);
+                }
+                lost
+            })
+        });
+        Self { stop, calls, callers: callers.into() }
+    }
+
+    /// Ends it; no call may have been lost.
+    fn end(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let lost: Vec<String> =
+            self.callers.into_iter().flat_map(|caller| caller.join().expect("no panic")).collect();
+        let calls = self.calls.load(Ordering::SeqCst);
+        assert!(lost.is_empty() && calls > 100, "{calls} calls, lost: {lost:#?}");
+    }
+}
+
+fn serial(node: &Node) -> String {
+    node.status()["identity"]["serial"].as_str().expect("a serial number").to_owned()
+}
+
+fn peer_since(node: &Node) -> String {
+    node.status()["peers"][0]["address"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn new_leafs_of_the_same_ca_are_taken_under_calls_and_none_is_lost() {
+    let site = Site::new();
+    let (server, client) = site.pair();
+    let traffic = Traffic::between(&server, &client);
+    let before = (serial(&server), serial(&client), peer_since(&server));
+    site.issue("ca", "server", HUB, &site.path(HUB), &[]);
+    site.issue("ca", "client", CLIENT, &site.path(CLIENT), &[]);
+    for node in [&server, &client] {
+        node.log().line(&["identity renewed"]);
+    }
+    assert_ne!(before.0, serial(&server));
+    assert_ne!(before.1, serial(&client));
+    found_within(RENEWED, "a pipe with the new leaf is up", || {
+        (peer_since(&server) != before.2).then_some(())
+    });
+    eventually("the old one is gone", || {
+        server.status()["peers"].as_array().is_some_and(|peers| peers.len() == 1)
+    });
+    traffic.end();
+}
+
+#[test]
+fn a_ca_is_changed_with_overlap_and_no_call_is_lost() {
+    let site = Site::new();
+    let (server, client) = site.pair();
+    let traffic = Traffic::between(&server, &client);
+    let read = |path| std::fs::read_to_string(site.path(path)).expect("a CA");
+    site.make_ca("new-ca");
+    let both = read("ca/ca.crt") + &read("new-ca/ca.crt");
+    // First everybody trusts both,
+    for dir in [HUB, CLIENT] {
+        replace(&site, &format!("{dir}/ca.crt"), &both);
+    }
+    for node in [&server, &client] {
+        eventually("both roots are trusted", || {
+            node.status()["identity"]["trusts"].as_array().map(Vec::len) == Some(2)
+        });
+    }
+    // then the new one signs.
+    for (role, name) in [("server", HUB), ("client", CLIENT)] {
+        let fresh = site.path(&format!("{name}.fresh"));
+        site.issue("new-ca", role, name, &fresh, &[]);
+        let fresh = |file| read(text(&fresh.join(file)));
+        replace(&site, &format!("{name}/tls.key"), &fresh("tls.key"));
+        replace(&site, &format!("{name}/tls.crt"), &fresh("tls.crt"));
+    }
+    let renewed = |node: &Node| {
+        let lines = node.log().lines();
+        lines.iter().filter(|line| line.contains("identity renewed")).count() >= 2
+    };
+    eventually("the server shows its new leaf", || renewed(&server));
+    eventually("the client shows its new leaf", || renewed(&client));
+    // Once no leaf of the old one is in use it may go.
+    let old = peer_since(&server);
+    for dir in [HUB, CLIENT] {
+        replace(&site, &format!("{dir}/ca.crt"), &read("new-ca/ca.crt"));
+    }
+    found_within(RENEWED, "a pipe of the new CA is up", || {
+        (![old.as_str(), ""].contains(&peer_since(&server).as_str())).then_some(())
+    });
+    traffic.end();
+}
+
+/// Puts a file into the place of another in one step.
+fn replace(site: &Site, name: &str, contents: &str) {
+    let draft = site.file(&format!("{name}.draft"), contents);
+    std::fs::rename(draft, site.path(name)).expect("it takes its place");
+}
+
+#[test]
+fn broken_identity_files_leave_the_old_identity_and_say_what_is_wrong_once() {
+    let site = Site::new();
+    let (server, client) = site.pair();
+    let before = serial(&server);
+    let good = std::fs::read_to_string(site.path(HUB).join("tls.crt")).expect("a certificate");
+    site.make_ca("foreign");
+    let foreign = site.path("foreign-leaf");
+    site.issue("foreign", "server", HUB, &foreign, &[]);
+    let foreign = std::fs::read_to_string(foreign.join("tls.crt")).expect("a certificate");
+    for (contents, words) in [
+        ("", ["tls.crt", "not taken"]),
+        ("-----BEGIN CERTIFICATE-----\nnonsense\n", ["tls.crt", "not taken"]),
+        (&foreign, ["tls.key", "does not belong"]),
+    ] {
+        let said = server.log().len();
+        replace(&site, &format!("{HUB}/tls.crt"), contents);
+        let line = server.log().line_since(said, &["the old identity stays", words[0], words[1]]);
+        assert_eq!(line["level"], "WARN");
+    }
+    std::fs::remove_file(site.path(HUB).join("tls.crt")).expect("it was there");
+    server.log().line(&["cannot read", "tls.crt"]);
+    let metrics = get(&server.admin(), "/metrics").text();
+    for reason in ["bad_pem", "key_mismatch", "unreadable"] {
+        let line = format!("restpipe_certificate_reloads_total{{result=\"{reason}\"}}");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    assert_eq!(serial(&server), before);
+    assert_eq!(get(client.gateway(), "/server/time").status, 200);
+    // A new pipe is made with it as well.
+    let second = site.client(CLIENT, &server).flag("--instance", "second").start();
+    second.connected();
+    replace(&site, &format!("{HUB}/tls.crt"), &good);
+    assert_eq!(serial(&server), before);
+}
+
+#[test]
+fn a_suspended_hostname_is_cut_off_within_five_seconds_and_let_in_again() {
+    let site = Site::new();
+    site.identity("server", HUB);
+    let file = format!("{HUB}/node.toml");
+    site.file(&file, "");
+    let (server, client) = site.pair();
+    let began = Instant::now();
+    replace(&site, &file, "suspended = [\"fs\"]\n");
+    found_within(Duration::from_secs(5), "the pipe is cut", || {
+        server.status()["peers"].as_array().is_some_and(Vec::is_empty).then_some(())
+    });
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let refused = get(server.gateway(), "/client/fs/time");
+    assert_eq!(
+        (refused.outcome(), refused.code().as_str()),
+        ((403, "not-sent", "false"), "suspended")
+    );
+    client.log().line(&["suspended"]);
+    eventually("the client can say why", || {
+        client.status()["last_failure"]["detail"].as_str().unwrap_or_default().contains("suspended")
+    });
+    // A file that makes no sense changes nothing.
+    replace(&site, &file, "suspended = 5\n");
+    server.log().line(&["settings cannot be read again", "line 1"]);
+    assert_eq!(get(server.gateway(), "/client/fs/time").status, 403);
+    replace(&site, &file, "suspended = []\n");
+    found_within(2 * SOON, "the pipe is back", || {
+        server.status()["peers"].as_array().is_some_and(|peers| peers.len() == 1).then_some(())
+    });
+    assert_eq!(get(server.gateway(), "/client/fs/time").status, 200);
+}
+
+#[test]
+fn of_two_nodes_with_one_instance_name_the_later_stays_and_the_other_says_what_to_do() {
+    let site = Site::new();
+    let server = site.server().start();
+    let client = || site.client(CLIENT, &server).flag("--instance", "one").start();
+    let first = client();
+    first.connected();
+    let second = client();
+    second.connected();
+    first.log().line(&["another process uses this node's instance name", "--instance"]);
+    eventually("the first is out", || {
+        first.status()["peers"].as_array().is_some_and(Vec::is_empty)
+    });
+    eventually("one is left", || server.status()["peers"].as_array().map(Vec::len) == Some(1));
+    assert_eq!(get(server.gateway(), "/client/fs/time").status, 200);
+    assert_eq!(get(second.gateway(), "/server/time").status, 200);
+}
+
+#[test]
+fn nodes_with_one_hostname_and_instances_of_their_own_share_the_calls() {
+    let site = Site::new();
+    let server = site.server().start();
+    let clients: Vec<Node> = (0..3).map(|_| site.client(CLIENT, &server).start()).collect();
+    eventually("all are there", || server.status()["peers"].as_array().map(Vec::len) == Some(3));
+    for _ in 0..20 {
+        assert_eq!(get(server.gateway(), "/client/fs/time").status, 200);
+    }
+    drop(clients);
+    eventually("all are gone", || server.status()["peers"].as_array().is_some_and(Vec::is_empty));
+}
