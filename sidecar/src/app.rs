@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::Context;
 use restpipe_config::{BindAddress, End, Settings};
 use restpipe_identity::{Credentials, Usage};
 use restpipe_pipe::Budget;

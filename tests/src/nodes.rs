@@ -199,7 +199,7 @@ impl Pki {
         let gateway = args.gateway.clone().unwrap_or(List(vec![BindAddress::Tcp(loopback().0)]));
         let args = NodeArgs {
             gateway: Some(gateway),
-            admin: args.admin.clone().or(Some(OrOff::Off)),
+            admin: args.admin.or(Some(OrOff::Off)),
             statsd: args.statsd.clone().or(Some(OrOff::Off)),
             ..args
         };

@@ -285,7 +285,7 @@ async fn mistakes_of_the_caller_are_named_and_not_to_be_repeated() {
     };
     let pki = Pki::default();
     let server = pki.server(limits.clone(), Registry::new()).await;
-    let only_body = NodeArgs { max_body: limits.max_body.clone(), ..NodeArgs::default() };
+    let only_body = NodeArgs { max_body: limits.max_body, ..NodeArgs::default() };
     let client =
         pki.client(CLIENT, server.pipe.expect("a listener"), only_body, Registry::new()).await;
     let pair = Pair { server, client };

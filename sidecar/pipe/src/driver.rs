@@ -218,7 +218,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// A peer that has drained may drop its end without a word.
     fn why_gone(&self, error: io::Error) -> Why {
-        if self.session.is_drained() { Why::Drained } else { Why::Io(error.to_string()) }
+        match error.kind() {
+            _ if self.session.is_drained() => Why::Drained,
+            // TLS says so when the stream ends without its goodbye.
+            io::ErrorKind::UnexpectedEof => Why::Eof,
+            _ => Why::Io(error.to_string()),
+        }
     }
 
     // === commands ===
