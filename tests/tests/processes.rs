@@ -19,6 +19,12 @@ fn ask(at: &At, path: &str) -> thread::JoinHandle<Answer> {
     thread::spawn(move || get(&at, &path))
 }
 
+/// A call with a deadline of its own.
+fn ask_for(at: &At, path: &str, timeout: &str) -> thread::JoinHandle<Answer> {
+    let (at, asked) = (at.clone(), Ask::new("GET", path).header("RestPipe-Timeout", timeout));
+    thread::spawn(move || asked.send(&at))
+}
+
 fn answer(asked: thread::JoinHandle<Answer>) -> Answer {
     asked.join().expect("an answer")
 }
@@ -133,10 +139,7 @@ fn sigterm_lets_a_running_call_finish_refuses_new_ones_and_exits_0() {
 fn a_call_that_outlives_the_drain_time_is_told_so_and_the_node_still_exits_0() {
     let site = Site::new();
     let (mut server, client, _gate) = with_gate(&site, &[("--drain", "300ms")]);
-    let at = client.gateway().clone();
-    let asked = thread::spawn(move || {
-        Ask::new("GET", "/server/wait").header("RestPipe-Timeout", "3s").send(&at)
-    });
+    let asked = ask_for(client.gateway(), "/server/wait", "3s");
     eventually("the handler runs", || site.path("started").exists());
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
@@ -150,13 +153,15 @@ fn a_call_that_outlives_the_drain_time_is_told_so_and_the_node_still_exits_0() {
 fn a_second_signal_ends_the_node_at_once() {
     let site = Site::new();
     let (mut server, client, _gate) = with_gate(&site, &[("--drain", "60s")]);
-    let _asked = ask(client.gateway(), "/server/wait");
+    let asked = ask_for(client.gateway(), "/server/wait", "2s");
     eventually("the handler runs", || site.path("started").exists());
     server.signal("TERM");
     server.log().line(&["running calls are finished first"]);
     assert!(server.runs());
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(130));
+    let answered = answer(asked);
+    assert!([502, 503, 504].contains(&answered.status), "{answered:?}");
 }
 
 /// Calls in both directions, one after the other, until it is dropped.
@@ -235,7 +240,7 @@ fn a_ca_is_changed_with_overlap_and_no_call_is_lost() {
     let site = Site::new();
     let (server, client) = site.pair();
     let traffic = Traffic::between(&server, &client);
-    let read = |path| std::fs::read_to_string(site.path(path)).expect("a CA");
+    let read = |path: &str| std::fs::read_to_string(site.path(path)).expect("a CA");
     site.make_ca("new-ca");
     let both = read("ca/ca.crt") + &read("new-ca/ca.crt");
     // First everybody trusts both,
@@ -251,7 +256,7 @@ fn a_ca_is_changed_with_overlap_and_no_call_is_lost() {
     for (role, name) in [("server", HUB), ("client", CLIENT)] {
         let fresh = site.path(&format!("{name}.fresh"));
         site.issue("new-ca", role, name, &fresh, &[]);
-        let fresh = |file| read(text(&fresh.join(file)));
+        let fresh = |file: &str| read(text(&fresh.join(file)));
         replace(&site, &format!("{name}/tls.key"), &fresh("tls.key"));
         replace(&site, &format!("{name}/tls.crt"), &fresh("tls.crt"));
     }

@@ -13,8 +13,8 @@ use crate::telemetry::init_log;
 /// Exit status after a second signal: the node did not finish what it was at.
 const CUT_SHORT: i32 = 130;
 
-/// A runtime of one thread: it carries more per core than several do
-/// (docs/performance.md), and a sidecar seldom has more than one core.
+/// A runtime of one thread: a call passes four tasks, and waking one on
+/// another core costs more than its work; a sidecar seldom has two cores.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
 }
