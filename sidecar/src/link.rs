@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use restpipe_identity::Credentials;
+use restpipe_identity::{Credentials, Usage};
 use restpipe_pipe::pb::{GoAwayReason, Hello};
 use restpipe_pipe::{Budget, PipeConfig, Role, Why};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use backoff::Backoff;
 pub use dial::Dialer;
@@ -134,9 +134,18 @@ impl PipeParts {
         let (mut idle_told, mut events_before) = (false, 0);
         let mut idle = tokio::time::interval(self.idle_after);
         idle.tick().await;
+        let mut renewals = self.creds.changes();
         loop {
             tokio::select! {
                 why = peer.pipe.ended() => return why,
+                // The listener looks at all of its pipes by itself.
+                Ok(()) = renewals.changed(), if peer.pipe.role() == Role::Dialer => {
+                    let now = SystemTime::now();
+                    if let Err(error) = self.creds.current().still_trusts(&peer.chain, Usage::Server, now) {
+                        warn!(peer = %peer.hostname, %error, "pipe is closed: its certificate is not trusted any more");
+                        peer.pipe.go_away(GoAwayReason::Identity, &error.to_string(), Duration::ZERO);
+                    }
+                }
                 () = &mut replace, if asks => {
                     asks = false;
                     let detail = "a certificate of this pipe is about to end";

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use restpipe_tests::binary::{Node, SOON, eventually, found_within};
 use restpipe_tests::http::{Answer, Ask, At, Connection, get};
 use restpipe_tests::site::{CLIENT, Gate, HUB, Site, text};
+use serde_json::Value;
 
 /// Files are looked at every 2 s, and a renewed pipe comes within 5 s more.
 const RENEWED: Duration = Duration::from_secs(15);
@@ -240,6 +241,7 @@ fn a_ca_is_changed_with_overlap_and_no_call_is_lost() {
     let site = Site::new();
     let (server, client) = site.pair();
     let traffic = Traffic::between(&server, &client);
+    let before = client.status()["identity"]["not_after"].as_str().expect("a time").to_owned();
     let read = |path: &str| std::fs::read_to_string(site.path(path)).expect("a CA");
     site.make_ca("new-ca");
     let both = read("ca/ca.crt") + &read("new-ca/ca.crt");
@@ -255,17 +257,21 @@ fn a_ca_is_changed_with_overlap_and_no_call_is_lost() {
     // then the new one signs.
     for (role, name) in [("server", HUB), ("client", CLIENT)] {
         let fresh = site.path(&format!("{name}.fresh"));
-        site.issue("new-ca", role, name, &fresh, &[]);
+        // Another lifetime tells the new ones from the old ones.
+        site.issue("new-ca", role, name, &fresh, &["--lifetime", "30d"]);
         let fresh = |file: &str| read(text(&fresh.join(file)));
         replace(&site, &format!("{name}/tls.key"), &fresh("tls.key"));
         replace(&site, &format!("{name}/tls.crt"), &fresh("tls.crt"));
     }
-    let renewed = |node: &Node| {
-        let lines = node.log().lines();
-        lines.iter().filter(|line| line.contains("identity renewed")).count() >= 2
-    };
-    eventually("the server shows its new leaf", || renewed(&server));
-    eventually("the client shows its new leaf", || renewed(&client));
+    found_within(2 * RENEWED, "the pipe carries the client's new leaf", || {
+        let (peers, own) = (server.status()["peers"].clone(), client.status()["identity"].clone());
+        let fresh = |peer: &Value| peer["certificate_not_after"] == own["not_after"];
+        let until = own["not_after"].as_str().expect("a time").to_owned();
+        (until != before && peers.as_array().expect("a list").iter().all(fresh)).then_some(())
+    });
+    eventually("the server has its new leaf", || {
+        server.status()["identity"]["not_after"] == client.status()["identity"]["not_after"]
+    });
     // Once no leaf of the old one is in use it may go.
     let old = peer_since(&server);
     for dir in [HUB, CLIENT] {
@@ -281,6 +287,30 @@ fn a_ca_is_changed_with_overlap_and_no_call_is_lost() {
 fn replace(site: &Site, name: &str, contents: &str) {
     let draft = site.file(&format!("{name}.draft"), contents);
     std::fs::rename(draft, site.path(name)).expect("it takes its place");
+}
+
+#[test]
+fn a_pipe_ends_within_five_seconds_of_its_peer_s_ca_being_trusted_no_more() {
+    for distrusting in ["server", "client"] {
+        let site = Site::new();
+        site.make_ca("other");
+        let read = |path: &str| std::fs::read_to_string(site.path(path)).expect("a CA");
+        let (own, other) = (read("ca/ca.crt"), read("other/ca.crt"));
+        site.issue("ca", "server", HUB, &site.path(HUB), &[]);
+        site.issue("other", "client", CLIENT, &site.path(CLIENT), &[]);
+        for dir in [HUB, CLIENT] {
+            replace(&site, &format!("{dir}/ca.crt"), &(own.clone() + &other));
+        }
+        let (server, client) = site.pair();
+        let (dir, kept) = if distrusting == "server" { (HUB, &own) } else { (CLIENT, &other) };
+        replace(&site, &format!("{dir}/ca.crt"), kept);
+        found_within(Duration::from_secs(5), &format!("the {distrusting} ends the pipe"), || {
+            let gone = |node: &Node| node.status()["peers"].as_array().is_some_and(Vec::is_empty);
+            (gone(&server) && gone(&client)).then_some(())
+        });
+        client.log().line(&["server not reached", "CA"]);
+        server.log().line(&["connection refused at the pipe listener"]);
+    }
 }
 
 #[test]
