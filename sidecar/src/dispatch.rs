@@ -100,7 +100,10 @@ impl Dispatcher {
         let Incoming { head, body, deadline, responder } = incoming;
         let event = match to_event(peer, head, body, deadline) {
             Ok(event) => event,
-            Err(detail) => return responder.cancel(CancelReason::RefusedInvalid, detail),
+            Err(detail) => {
+                self.recorder.invalid(started.elapsed());
+                return responder.cancel(CancelReason::RefusedInvalid, detail);
+            }
         };
         let (verb, noun) = (event.verb, event.noun.clone());
         let span = info_span!("event", peer = %event.peer, %verb, noun = %noun, traceparent = headers::traceparent(&event.headers));
@@ -119,7 +122,7 @@ impl Dispatcher {
         let reply = match answer {
             Answer::Reply(reply) => reply,
             Answer::Exception(exception) => {
-                warn!(class = %exception.class, message = %exception.message, "handler failed");
+                warn!(class = %exception.class, error = %exception.message, "handler failed");
                 Reply::exception(&self.to_send(exception))
             }
             Answer::NoHandler => no_handler(),

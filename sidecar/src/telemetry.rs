@@ -27,6 +27,11 @@ pub struct Served {
     word: &'static str,
 }
 
+fn is_default(address: &StatsdAddress) -> bool {
+    restpipe_config::default::in_words("statsd")
+        .is_some_and(|default| default == address.to_string())
+}
+
 /// The word for a return code.
 pub fn code_word(code: u32) -> &'static str {
     match code {
@@ -64,7 +69,15 @@ impl Recorder {
     /// # Errors
     /// If no socket can be had for statsd.
     pub fn new(statsd: Option<&StatsdAddress>) -> anyhow::Result<Self> {
-        let statsd = statsd.map(Statsd::new).transpose()?.map(Arc::new);
+        let statsd = match statsd.map(|address| (address, Statsd::new(address))) {
+            Some((address, Err(error))) if is_default(address) => {
+                // Nobody asked for it, so nobody is to be kept from starting.
+                tracing::warn!(error = format!("{error:#}"), "statsd is off");
+                None
+            }
+            Some((_, made)) => Some(Arc::new(made?)),
+            None => None,
+        };
         Ok(Self { metrics: Arc::new(Metrics::new()?), statsd })
     }
 
@@ -80,7 +93,7 @@ impl Recorder {
 
     /// A call of this node ended.
     pub fn called(&self, verb: Verb, outcome: Outcome, word: &'static str, took: Duration) {
-        self.metrics.event("out", verb, outcome, word, took);
+        self.metrics.event("out", verb.as_str(), outcome, word, took);
         if let Some(statsd) = &self.statsd {
             statsd.tick("message.send.tick");
             statsd.timing("message.send.timing", took);
@@ -89,12 +102,18 @@ impl Recorder {
 
     /// An event of a peer was handled.
     pub fn served(&self, verb: Verb, noun: &str, served: Served, took: Duration) {
-        self.metrics.event("in", verb, served.outcome, served.word, took);
+        self.metrics.event("in", verb.as_str(), served.outcome, served.word, took);
         if let Some(statsd) = &self.statsd {
             statsd.tick("message.receive.tick");
             statsd.timing("message.receive.handle.timing", took);
             statsd.handler(verb, noun, took);
         }
+    }
+
+    /// An event of a peer made no sense, so that not even its verb is known.
+    pub fn invalid(&self, took: Duration) {
+        let word = cancel_word(CancelReason::RefusedInvalid);
+        self.metrics.event("in", "none", Outcome::Refused, word, took);
     }
 
     /// The gateway refused a request before any pipe was asked.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -102,6 +102,9 @@ pub struct Credentials {
     leaf: CertificateInfo,
     content_hash: String,
     clock: Arc<dyn TimeProvider>,
+    /// Made once and shared by all connections: each of thousands would hold
+    /// its own copy otherwise.
+    server: OnceLock<Arc<ServerConfig>>,
 }
 
 impl Credentials {
@@ -139,6 +142,7 @@ impl Credentials {
             leaf,
             content_hash,
             clock: Arc::new(DefaultTimeProvider),
+            server: OnceLock::new(),
         })
     }
 
@@ -152,6 +156,7 @@ impl Credentials {
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
         self.clock = clock;
+        self.server = OnceLock::new();
         self
     }
 
@@ -208,6 +213,9 @@ impl Credentials {
     /// certificate and would outlive the removal of its CA.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, CredentialsError> {
         self.must_be(Usage::Server)?;
+        if let Some(made) = self.server.get() {
+            return Ok(made.clone());
+        }
         let verifier =
             WebPkiClientVerifier::builder_with_provider(self.anchors.clone(), provider())
                 .build()
@@ -220,7 +228,7 @@ impl Credentials {
         tls.alpn_protocols = vec![ALPN.to_vec()];
         tls.send_tls13_tickets = 0;
         tls.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Arc::new(tls))
+        Ok(self.server.get_or_init(|| Arc::new(tls)).clone())
     }
 
     /// For the dialling side: TLS 1.3 only, the server's certificate must be from our roots and

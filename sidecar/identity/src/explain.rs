@@ -144,7 +144,7 @@ fn refused(alert: AlertDescription, clock: &str) -> (&'static str, String) {
             "refused_name",
             "the other side does not know the server name we asked for: correct it in our settings".into(),
         ),
-        alert => ("refused", format!("the other side ended the TLS handshake ({alert:?}): its log says why")),
+        alert => ("refused_tls", format!("the other side ended the TLS handshake ({alert:?}): its log says why")),
     }
 }
 

@@ -40,7 +40,7 @@ pub struct CaArgs {
     /// What the CA calls itself.
     #[arg(long, default_value = "RestPipe CA")]
     name: String,
-    /// How long it is valid, for example 365d.
+    /// How long it is valid, for example 90d; a year if not given.
     #[arg(long, value_name = "DURATION")]
     lifetime: Option<HumanDuration>,
     /// Replace a CA that is there.

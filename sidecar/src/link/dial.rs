@@ -219,7 +219,7 @@ impl Dialer {
         let (verified, not_after) = self.verify(&stream, address).map_err(tls)?;
         self.open(stream, verified, not_after, &credentials)
             .await
-            .map_err(|why| DialError::Open(address, self.explain_early_end(why, &credentials)))
+            .map_err(|why| self.early_end(address, why, &credentials))
     }
 
     async fn handshake(
@@ -320,21 +320,26 @@ impl Dialer {
 
     /// TLS 1.3 lets a client finish before the server has looked at its
     /// certificate, so the server's refusal comes as the pipe's first error.
-    fn explain_early_end(&self, why: Why, credentials: &Credentials) -> Why {
-        let Why::Io(text) = &why else { return why };
+    fn early_end(&self, address: SocketAddr, why: Why, credentials: &Credentials) -> DialError {
+        let alert = match &why {
+            Why::Io(text) if text.contains("alert") => text,
+            _ => return DialError::Open(address, why),
+        };
+        let reason = match alert {
+            alert if alert.contains("CertificateExpired") => "refused_expired",
+            alert if alert.contains("UnknownCA") => "refused_unknown_ca",
+            _ => "refused_cert",
+        };
         let leaf = credentials.leaf();
-        let now = SystemTime::now();
-        if !text.contains("alert") {
-            return why;
-        }
-        Why::Io(format!(
-            "the server refused this node's certificate ({text}): it is for {}, from {}, valid from {} to {}; the clock here says {}: compare with the server's log, its ca.crt and its clock",
+        let text = format!(
+            "the server refused this node's certificate ({alert}): it is for {}, from {}, valid from {} to {}; the clock here says {}: compare with the server's log, its ca.crt and its clock",
             credentials.name(),
             leaf.issuer,
             restpipe_identity::rfc3339(leaf.not_before),
             restpipe_identity::rfc3339(leaf.not_after),
-            restpipe_identity::rfc3339(now),
-        ))
+            restpipe_identity::rfc3339(SystemTime::now()),
+        );
+        DialError::Tls { address, reason, text }
     }
 
     /// Waits until another pipe is wanted.

@@ -8,8 +8,6 @@ use prometheus::{
 };
 use restpipe_pipe::Outcome;
 
-use crate::event::Verb;
-
 /// Seconds; from a call on loopback to the longest wait by default.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0, 30.0, 60.0];
@@ -71,7 +69,10 @@ impl Metrics {
                 &["result"],
             )?,
             seconds: HistogramVec::new(
-                timing("event_seconds", "Time from an event to the head of its answer."),
+                timing(
+                    "event_seconds",
+                    "Time from an event to the head of its answer (out) or to its whole answer (in).",
+                ),
                 &["direction"],
             )?,
             heartbeat: Histogram::with_opts(timing("heartbeat_seconds", "Round trips of pings."))?,
@@ -94,12 +95,12 @@ impl Metrics {
     pub(super) fn event(
         &self,
         direction: &str,
-        verb: Verb,
+        verb: &str,
         outcome: Outcome,
         word: &str,
         took: Duration,
     ) {
-        let labels = [direction, verb.as_str(), outcome.word(), word];
+        let labels = [direction, verb, outcome.word(), word];
         self.events.with_label_values(&labels).inc();
         self.seconds.with_label_values(&[direction]).observe(took.as_secs_f64());
     }
