@@ -1,9 +1,24 @@
-//! What an accept loop does when accepting fails.
+//! Listening, and what an accept loop does when accepting fails.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::net::{TcpListener, TcpSocket};
 use tracing::warn;
+
+/// Connections that the kernel may hold for us: as many as clients may come
+/// back at once after a restart, or callers in a burst.
+const BACKLOG: u32 = 4096;
+
+/// Listens on `address`; to be called inside a runtime.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A node that was restarted takes its port back at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// First and longest pause: an error such as "too many open files" stays
 /// until something closes, and a loop without pauses would burn a core.

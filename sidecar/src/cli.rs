@@ -6,6 +6,7 @@ mod identity;
 mod node;
 mod show;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -120,6 +121,14 @@ pub fn one_line(error: &anyhow::Error) -> String {
         line.push_str(&cause);
     }
     line.replace('\n', " ")
+}
+
+/// Writes to stdout; whoever reads it may have read enough (`| head`).
+fn say(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Carries out a command.

@@ -14,6 +14,7 @@ use restpipe_pipe::pb::{GoAwayReason, Hello};
 use restpipe_pipe::{Budget, PipeConfig, Role, Why};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use backoff::Backoff;
@@ -33,6 +34,13 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A pipe is replaced this long before one of its certificates ends, or a
 /// tenth of the certificate's life before, if that is less.
 const REPLACE_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// Renewed credentials are shown by new pipes within this time, spread so that
+/// the clients of one server do not all come at once.
+const RENEW_SPREAD: Duration = Duration::from_secs(5);
+
+/// Who is not trusted any more should not come back at once.
+const UNTRUSTED_RETRY: Duration = Duration::from_secs(5);
 
 /// No pipe is replaced sooner than this after it was made.
 const REPLACE_AT_LEAST: Duration = Duration::from_secs(1);
@@ -138,17 +146,18 @@ impl PipeParts {
         loop {
             tokio::select! {
                 why = peer.pipe.ended() => return why,
-                // The listener looks at all of its pipes by itself.
-                Ok(()) = renewals.changed(), if peer.pipe.role() == Role::Dialer => {
-                    let now = SystemTime::now();
-                    if let Err(error) = self.creds.current().still_trusts(&peer.chain, Usage::Server, now) {
-                        warn!(peer = %peer.hostname, %error, "pipe is closed: its certificate is not trusted any more");
-                        peer.pipe.go_away(GoAwayReason::Identity, &error.to_string(), Duration::ZERO);
+                Ok(()) = renewals.changed() => {
+                    if !self.is_still_trusted(peer) {
+                        continue;
                     }
+                    // A dialler makes its new pipe by itself.
+                    asks = peer.pipe.role() == Role::Acceptor;
+                    let spread = RENEW_SPREAD.mul_f64(rand::random());
+                    replace.as_mut().reset(Instant::now() + spread);
                 }
                 () = &mut replace, if asks => {
                     asks = false;
-                    let detail = "a certificate of this pipe is about to end";
+                    let detail = "a certificate of this pipe was renewed or is about to end";
                     peer.pipe.go_away(GoAwayReason::Replace, detail, Duration::ZERO);
                 }
                 () = &mut expired => {
@@ -165,6 +174,23 @@ impl PipeParts {
                 }
             }
         }
+    }
+
+    /// A handshake is checked only once: when the roots change, who is already
+    /// connected is looked at again, and let go if need be.
+    fn is_still_trusted(&self, peer: &Peer) -> bool {
+        let usage = match peer.pipe.role() {
+            Role::Dialer => Usage::Server,
+            Role::Acceptor => Usage::Client,
+        };
+        let now = SystemTime::now();
+        let Err(error) = self.creds.current().still_trusts(&peer.chain, usage, now) else {
+            return true;
+        };
+        warn!(peer = %peer.hostname, %error, "pipe is closed: its certificate is not trusted any more");
+        let detail = format!("your certificate is not trusted any more: {error}");
+        peer.pipe.go_away(GoAwayReason::Identity, &detail, UNTRUSTED_RETRY);
+        false
     }
 
     fn tell(&self, peer: &Peer, change: Change, reason: Option<&str>) {

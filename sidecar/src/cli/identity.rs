@@ -12,7 +12,7 @@ use restpipe_identity::{
     certificates, inspect, install, load_ca, rfc3339, save_ca, write_node,
 };
 
-use super::Output;
+use super::{Output, say};
 
 /// What is done about certificates.
 #[derive(Debug, Subcommand)]
@@ -196,13 +196,15 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
         }
     }
     match args.output {
-        Output::Table => shown.iter().for_each(|(file, info)| print_info(file, info)),
+        Output::Table => {
+            let all: Vec<_> = shown.iter().map(|(file, info)| describe(file, info)).collect();
+            say(all.join("\n"))
+        }
         Output::Json => {
             let all: Vec<_> = shown.iter().map(|(file, info)| to_json(file, info)).collect();
-            println!("{}", serde_json::to_string_pretty(&all)?);
+            say(serde_json::to_string_pretty(&all)?)
         }
     }
-    Ok(())
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<CertificateInfo>> {
@@ -217,27 +219,30 @@ fn read(file: &Path) -> anyhow::Result<Vec<CertificateInfo>> {
     chain.iter().map(|der| inspect(der).with_context(|| file.display().to_string())).collect()
 }
 
-fn print_info(file: &Path, info: &CertificateInfo) {
+fn describe(file: &Path, info: &CertificateInfo) -> String {
     let now = SystemTime::now();
     let names = if info.names.is_empty() { "none".to_owned() } else { info.names.join(", ") };
     let usages = if info.usages.is_empty() { "none".to_owned() } else { info.usages.join(", ") };
     let state = if info.is_valid_at(now) { "valid" } else { "NOT VALID NOW" };
-    println!("{}", file.display());
-    println!("  names        {names}");
-    println!(
-        "  kind         {}",
-        if info.is_ca { "authority".to_owned() } else { format!("leaf for {usages}") }
-    );
-    println!("  issuer       {}", info.issuer);
-    println!(
-        "  validity     {} to {} ({state}; it is {})",
-        rfc3339(info.not_before),
-        rfc3339(info.not_after),
-        rfc3339(now)
-    );
-    println!("  serial       {}", info.serial);
-    println!("  key          {}", info.key_algorithm);
-    println!("  fingerprint  {}", info.fingerprint);
+    [
+        format!("{}", file.display()),
+        format!("  names        {names}"),
+        format!(
+            "  kind         {}",
+            if info.is_ca { "authority".to_owned() } else { format!("leaf for {usages}") }
+        ),
+        format!("  issuer       {}", info.issuer),
+        format!(
+            "  validity     {} to {} ({state}; it is {})",
+            rfc3339(info.not_before),
+            rfc3339(info.not_after),
+            rfc3339(now)
+        ),
+        format!("  serial       {}", info.serial),
+        format!("  key          {}", info.key_algorithm),
+        format!("  fingerprint  {}", info.fingerprint),
+    ]
+    .join("\n")
 }
 
 fn to_json(file: &Path, info: &CertificateInfo) -> serde_json::Value {

@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Deserialize;
 
 use super::node::runtime;
-use super::{Output, PeersArgs, StatusArgs, ask};
+use super::{Output, PeersArgs, StatusArgs, ask, say};
 use crate::admin::Status;
 use crate::router::PeerView;
 
@@ -22,23 +22,16 @@ pub(super) fn peers(args: &PeersArgs) -> anyhow::Result<()> {
     };
     let answer = runtime()?.block_on(ask::get(&args.url, &path))?;
     if args.output == Output::Json {
-        print!("{}", String::from_utf8_lossy(&answer));
-        return Ok(());
+        return say(String::from_utf8_lossy(&answer).trim_end());
     }
     let Peers { peers } = serde_json::from_slice(&answer)?;
-    if peers.is_empty() {
-        println!("nobody is connected");
-    } else {
-        println!("{}", peers_table(&peers));
-    }
-    Ok(())
+    if peers.is_empty() { say("nobody is connected") } else { say(peers_table(&peers)) }
 }
 
 pub(super) fn status(args: &StatusArgs) -> anyhow::Result<()> {
     let answer = runtime()?.block_on(ask::get(&args.url, "/status"))?;
     if args.output == Output::Json {
-        println!("{}", String::from_utf8_lossy(&answer));
-        return Ok(());
+        return say(String::from_utf8_lossy(&answer));
     }
     let status: Status = serde_json::from_slice(&answer)?;
     let ready = match &status.not_ready {
@@ -61,11 +54,10 @@ pub(super) fn status(args: &StatusArgs) -> anyhow::Result<()> {
             &format!("{} ({}, {} ago)", failure.detail, failure.reason, age(&failure.at)),
         ]);
     }
-    println!("{table}");
-    if !status.peers.is_empty() {
-        println!("\n{}", peers_table(&status.peers));
+    if status.peers.is_empty() {
+        return say(table);
     }
-    Ok(())
+    say(format!("{table}\n\n{}", peers_table(&status.peers)))
 }
 
 fn plain() -> Table {

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::{Gateway, Via};
-use crate::accept::AcceptBackoff;
+use crate::accept::{self, AcceptBackoff};
 use crate::io::Io;
 
 /// The head of a request is here within this time after its connection was
@@ -69,7 +69,7 @@ impl Drop for SocketFile {
 pub async fn bind(address: &BindAddress) -> io::Result<BoundGateway> {
     match address {
         BindAddress::Tcp(address) => {
-            let listener = TcpListener::bind(address).await?;
+            let listener = accept::listen(*address)?;
             let address = BindAddress::Tcp(listener.local_addr()?);
             Ok(BoundGateway { listener: Listener::Tcp(listener), address })
         }

@@ -17,17 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, HEALTHY};
-use super::{Failure, HANDSHAKE_TIMEOUT, PipeParts, Verified, tune};
+use super::{Failure, HANDSHAKE_TIMEOUT, PipeParts, RENEW_SPREAD, Verified, tune};
 use crate::dispatch::PeerService;
 use crate::presence::{Change, PresenceEvent};
 use crate::router::{Peer, SERVER};
 
 /// One address of the server takes a connection within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Renewed credentials are shown by a new pipe within this time, spread so
-/// that the clients of one server do not all come at once.
-const RENEW_SPREAD: Duration = Duration::from_secs(5);
 
 /// A node whose instance name another process uses waits this long, and up to
 /// as long again, or the two would throw each other out without end.

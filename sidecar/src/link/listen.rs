@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use restpipe_identity::{Usage, peer_name};
 use restpipe_pipe::Role;
 use restpipe_pipe::pb::GoAwayReason;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -18,14 +18,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::{HANDSHAKE_TIMEOUT, PipeParts, Verified, dial::explain_io, tune};
-use crate::accept::AcceptBackoff;
+use crate::accept::{self, AcceptBackoff};
 use crate::dispatch::PeerService;
 use crate::quiet::Quiet;
 use crate::router::{Absent, Peer};
-
-/// Connections that the kernel may hold for us: as many as clients may come
-/// back at once after a restart.
-const BACKLOG: u32 = 4096;
 
 /// A client that is refused for what it is should not come back at once.
 const REFUSED_RETRY: Duration = Duration::from_secs(5);
@@ -71,10 +67,7 @@ impl Listener {
         limits: ListenLimits,
         parts: PipeParts,
     ) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
+        let listener = accept::listen(address)?;
         let address = listener.local_addr()?;
         let handshakes = Arc::new(Semaphore::new(limits.handshakes));
         let (sources, quiet) = (Mutex::default(), Quiet::default());
@@ -90,7 +83,6 @@ impl Listener {
     /// Accepts until `stop`, then waits for the pipes to end.
     pub async fn run(self, stop: CancellationToken) {
         let pipes = TaskTracker::new();
-        let recheck = pipes.spawn(recheck_on_renewal(self.shared.parts.clone(), stop.clone()));
         let mut backoff = AcceptBackoff::default();
         loop {
             let accepted = tokio::select! {
@@ -108,7 +100,6 @@ impl Listener {
             }
         }
         drop(self.listener);
-        recheck.abort();
         pipes.close();
         pipes.wait().await;
     }
@@ -292,26 +283,5 @@ impl Shared {
         self.parts.keep(peer, credentials).await;
         // The driver says goodbye before it ends.
         let _ = task.await;
-    }
-}
-
-/// A handshake is checked only once: when the roots change, those who are
-/// already in are looked at again.
-async fn recheck_on_renewal(parts: PipeParts, stop: CancellationToken) {
-    let mut renewals = parts.creds.changes();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = renewals.changed() => if changed.is_err() { return },
-        }
-        let credentials = parts.creds.current();
-        let now = SystemTime::now();
-        for peer in parts.router.peers() {
-            if let Err(error) = credentials.still_trusts(&peer.chain, Usage::Client, now) {
-                warn!(peer = %peer.hostname, %error, "pipe is closed: its certificate is not trusted any more");
-                let detail = format!("the server trusts your certificate no more: {error}");
-                peer.pipe.go_away(GoAwayReason::Identity, &detail, REFUSED_RETRY);
-            }
-        }
     }
 }
