@@ -4,15 +4,14 @@ mod backoff;
 mod dial;
 mod listen;
 mod name;
+mod verified;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use restpipe_identity::{Credentials, Usage};
 use restpipe_pipe::pb::{GoAwayReason, Hello};
 use restpipe_pipe::{Budget, PipeConfig, Role, Why};
-use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -209,12 +208,6 @@ fn replace_in(left: Duration, own: &Credentials) -> Duration {
     let leaf = own.leaf();
     let life = leaf.not_after.duration_since(leaf.not_before).unwrap_or_default();
     left.saturating_sub(REPLACE_BEFORE.min(life / 10)).max(left / 2).max(REPLACE_AT_LEAST)
-}
-
-/// What TLS has shown of a peer.
-struct Verified {
-    chain: Vec<CertificateDer<'static>>,
-    address: SocketAddr,
 }
 
 /// Settings that every pipe's socket gets.

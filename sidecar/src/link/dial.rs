@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use restpipe_config::{Hostname, ServerAddress};
-use restpipe_identity::{Credentials, PeerName, Usage, explain, peer_name};
+use restpipe_identity::{Credentials, PeerName, Usage, peer_name};
 use restpipe_pipe::pb::GoAwayReason;
 use restpipe_pipe::{PipeHandle, PipeState, Role, Why};
 use tokio::net::TcpStream;
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, HEALTHY};
-use super::{Failure, HANDSHAKE_TIMEOUT, PipeParts, RENEW_SPREAD, Verified, tune};
+use super::verified::{Refusal, Verified, explain_io};
+use super::{Failure, HANDSHAKE_TIMEOUT, PipeParts, RENEW_SPREAD, tune};
 use crate::dispatch::PeerService;
 use crate::presence::{Change, PresenceEvent};
 use crate::router::{Peer, SERVER};
@@ -212,8 +213,8 @@ impl Dialer {
         let credentials = self.parts.creds.current();
         let tls = |(reason, text)| DialError::Tls { address, reason, text };
         let stream = self.handshake(stream, &credentials).await.map_err(tls)?;
-        let (verified, not_after) = self.verify(&stream, address).map_err(tls)?;
-        self.open(stream, verified, not_after, &credentials)
+        let verified = self.verify(&stream, address).map_err(tls)?;
+        self.open(stream, verified, &credentials)
             .await
             .map_err(|why| self.early_end(address, why, &credentials))
     }
@@ -222,7 +223,7 @@ impl Dialer {
         &self,
         stream: TcpStream,
         credentials: &Credentials,
-    ) -> Result<TlsStream<TcpStream>, (&'static str, String)> {
+    ) -> Result<TlsStream<TcpStream>, Refusal> {
         let config = credentials.client_config().map_err(|error| ("tls", error.to_string()))?;
         let name = self.server_name.to_server_name().map_err(|error| ("tls", error.to_string()))?;
         let handshake = TlsConnector::from(config).connect(name, stream);
@@ -242,26 +243,11 @@ impl Dialer {
         &self,
         stream: &TlsStream<TcpStream>,
         address: SocketAddr,
-    ) -> Result<(Verified, SystemTime), (&'static str, String)> {
-        let (_, session) = stream.get_ref();
-        if session.alpn_protocol() != Some(restpipe_proto::ALPN) {
-            return Err((
-                "alpn",
-                "the server does not speak restpipe/2: is this its pipe listener?".to_owned(),
-            ));
-        }
-        let chain: Vec<_> = session
-            .peer_certificates()
-            .unwrap_or_default()
-            .iter()
-            .map(|c| c.clone().into_owned())
-            .collect();
-        let leaf = chain
-            .first()
-            .ok_or(("cert_required", "the server showed no certificate".to_owned()))?;
+    ) -> Result<Verified, Refusal> {
+        let verified = Verified::of(stream.get_ref().1, address)?;
         // rustls would take a wildcard; one exact name is what counts here.
-        let name =
-            peer_name(leaf, Usage::Server).map_err(|error| ("bad_cert", error.to_string()))?;
+        let name = peer_name(verified.leaf(), Usage::Server)
+            .map_err(|error| ("bad_cert", error.to_string()))?;
         if name != self.server_name {
             let text = format!(
                 "the server's certificate is for {name}, not for {}: set --server-name, or issue it anew",
@@ -269,16 +255,13 @@ impl Dialer {
             );
             return Err(("wrong_name", text));
         }
-        let info =
-            restpipe_identity::inspect(leaf).map_err(|error| ("bad_cert", error.to_string()))?;
-        Ok((Verified { chain, address }, info.not_after))
+        Ok(verified)
     }
 
     async fn open(
         &mut self,
         stream: TlsStream<TcpStream>,
         verified: Verified,
-        not_after: SystemTime,
         credentials: &Arc<Credentials>,
     ) -> Result<Live, Why> {
         let epoch = self.parts.router.next_epoch();
@@ -289,7 +272,7 @@ impl Dialer {
             PeerService::new(self.parts.dispatcher.clone(), self.server_name.as_str().into());
         let (pipe, driver) = restpipe_pipe::open(stream, Role::Dialer, config, Arc::new(service));
         tokio::spawn(driver);
-        let Verified { chain, address } = verified;
+        let Verified { chain, address, not_after } = verified;
         let hello = settle(&pipe).await?;
         let peer = Peer {
             key: SERVER.into(),
@@ -396,16 +379,4 @@ fn pause_when_displaced() -> Duration {
         "another process uses this node's instance name: give each its own by --instance"
     );
     pause
-}
-
-/// What a failed handshake means.
-pub(super) fn explain_io(error: &io::Error) -> (&'static str, String) {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(tls) => {
-            let explained = explain(tls, SystemTime::now());
-            (explained.reason, explained.text)
-        }
-        None => ("tls", format!("the other side ended the handshake: {error}")),
-    }
 }

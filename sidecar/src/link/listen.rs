@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::{HANDSHAKE_TIMEOUT, PipeParts, Verified, dial::explain_io, tune};
+use super::verified::{Refusal, Verified, explain_io};
+use super::{HANDSHAKE_TIMEOUT, PipeParts, tune};
 use crate::accept::{self, AcceptBackoff};
 use crate::dispatch::PeerService;
 use crate::quiet::Quiet;
@@ -162,7 +163,7 @@ impl Shared {
 
     async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, turn: Turn) {
         match self.handshake(stream, address).await {
-            Ok((stream, verified, not_after)) => self.open(stream, verified, not_after, turn).await,
+            Ok((stream, verified)) => self.open(stream, verified, turn).await,
             Err((reason, detail)) => self.failed(address, reason, &detail),
         }
     }
@@ -171,7 +172,7 @@ impl Shared {
         &self,
         stream: TcpStream,
         address: SocketAddr,
-    ) -> Result<(TlsStream<TcpStream>, Verified, SystemTime), (&'static str, String)> {
+    ) -> Result<(TlsStream<TcpStream>, Verified), Refusal> {
         tune(&stream, self.parts.heartbeat).map_err(|error| ("io", error.to_string()))?;
         let config = self
             .parts
@@ -187,29 +188,15 @@ impl Shared {
                 return Err(("timeout", format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}")));
             }
         };
-        let (_, session) = stream.get_ref();
-        if session.alpn_protocol() != Some(restpipe_proto::ALPN) {
-            return Err(("alpn", "the client offers no restpipe/2".to_owned()));
-        }
-        let chain: Vec<_> = session
-            .peer_certificates()
-            .unwrap_or_default()
-            .iter()
-            .map(|c| c.clone().into_owned())
-            .collect();
-        let leaf = chain
-            .first()
-            .ok_or(("cert_required", "the client showed no certificate".to_owned()))?;
-        let info =
-            restpipe_identity::inspect(leaf).map_err(|error| ("bad_cert", error.to_string()))?;
-        Ok((stream, Verified { chain, address }, info.not_after))
+        let verified = Verified::of(stream.get_ref().1, address)?;
+        Ok((stream, verified))
     }
 
     /// Whom the certificate names, if it may come in.
     fn admit(&self, verified: &Verified) -> Result<Arc<str>, (GoAwayReason, String)> {
         let identity = |text: String| (GoAwayReason::Identity, text);
-        let leaf = verified.chain.first().ok_or_else(|| identity("no certificate".to_owned()))?;
-        let name = peer_name(leaf, Usage::Client).map_err(|error| identity(error.to_string()))?;
+        let name = peer_name(verified.leaf(), Usage::Client)
+            .map_err(|error| identity(error.to_string()))?;
         let hostname =
             name.strip_suffix(&self.client_suffix).map_err(|error| identity(error.to_string()))?;
         match self.parts.router.admit(hostname.as_str()) {
@@ -235,20 +222,14 @@ impl Shared {
         Ok(hostname.as_str().into())
     }
 
-    async fn open(
-        &self,
-        stream: TlsStream<TcpStream>,
-        verified: Verified,
-        not_after: SystemTime,
-        turn: Turn,
-    ) {
+    async fn open(&self, stream: TlsStream<TcpStream>, verified: Verified, turn: Turn) {
         let credentials = self.parts.creds.current();
         let config = self.parts.config(&credentials, 0, Vec::new());
         let admitted = self.admit(&verified);
         let name: Arc<str> = admitted.as_ref().map_or_else(|_| "".into(), Clone::clone);
         let service = PeerService::new(self.parts.dispatcher.clone(), name);
         let (pipe, driver) = restpipe_pipe::open(stream, Role::Acceptor, config, Arc::new(service));
-        let Verified { chain, address } = verified;
+        let Verified { chain, address, not_after } = verified;
         let hostname = match admitted {
             Ok(hostname) => hostname,
             Err((reason, detail)) => {
