@@ -1,0 +1,1 @@
+//! What injection adds to a pod: a function from a pod to a JSON patch.

@@ -1,0 +1,13 @@
+//! The control plane of RestPipe in Kubernetes.
+//!
+//! [`controller`] reconciles `RestPipeServer` and `RestPipeLink` objects: it looks
+//! ([`presence`] for the pipes, watches for everything else), decides ([`plan`], which is pure), and
+//! applies. [`webhook`] gives annotated pods their sidecar; what it adds is decided by [`inject`],
+//! which is pure as well. [`cli`] is the command line.
+
+pub mod cli;
+pub mod controller;
+pub mod inject;
+pub mod plan;
+pub mod presence;
+pub mod webhook;

@@ -1,0 +1,1 @@
+//! What is to be done, as a function of what is there.
