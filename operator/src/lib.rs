@@ -10,4 +10,5 @@ pub mod controller;
 pub mod inject;
 pub mod plan;
 pub mod presence;
+pub mod seen;
 pub mod webhook;
