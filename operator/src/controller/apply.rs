@@ -76,7 +76,8 @@ impl Read {
     }
 }
 
-fn seen(secret: Secret) -> SecretSeen {
+/// What plans need to know of a Secret.
+pub(super) fn seen(secret: Secret) -> SecretSeen {
     let owner = secret.owner_references().iter().find(|owner| owner.controller == Some(true));
     SecretSeen {
         owner: owner.map(|owner| owner.uid.clone()),
