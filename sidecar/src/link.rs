@@ -146,7 +146,9 @@ impl PipeParts {
             tokio::select! {
                 why = peer.pipe.ended() => return why,
                 Ok(()) = renewals.changed() => {
-                    if !self.is_still_trusted(peer) {
+                    // A new pipe is told of renewals before it as well.
+                    let renewed = self.creds.current().content_hash() != own.content_hash();
+                    if !self.is_still_trusted(peer) || !renewed {
                         continue;
                     }
                     // A dialler makes its new pipe by itself.
