@@ -53,15 +53,15 @@ pub(super) struct Issuer(Mutex<Option<(Arc<Config>, Identity)>>);
 
 impl Issuer {
     /// The identity for `config`, made if need be.
-    pub(super) fn identity(&self, config: &Arc<Config>) -> Result<Identity, Trouble> {
+    pub(super) fn identity(&self, config: &Arc<Config>, now: Instant) -> Result<Identity, Trouble> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, identity)) = &*kept
             && of.same_identity(config)
-            && Instant::now() < identity.renew_at
+            && now < identity.renew_at
         {
             return Ok(identity.clone());
         }
-        let identity = make(config, SystemTime::now()).map_err(|cause| {
+        let identity = make(config, now).map_err(|cause| {
             let text =
                 format!("the operator has no certificate to ask the server's pods with: {cause}");
             Trouble { reason: reason::CA_UNAVAILABLE, detail: plain(&text, MAX_DETAIL) }
@@ -71,7 +71,8 @@ impl Issuer {
     }
 }
 
-fn make(config: &Config, now: SystemTime) -> Result<Identity, String> {
+fn make(config: &Config, at: Instant) -> Result<Identity, String> {
+    let now = SystemTime::now();
     let server_name = PeerName::parse(&config.server_name).map_err(|error| error.to_string())?;
     let name = PeerName::parse(OPERATOR_NAME).map_err(|error| error.to_string())?;
     let request = LeafRequest { name, usage: Usage::Client, lifetime: LEAF_LIFETIME, now };
@@ -85,7 +86,7 @@ fn make(config: &Config, now: SystemTime) -> Result<Identity, String> {
     );
     let credentials = Arc::new(credentials.map_err(|error| error.to_string())?);
     let life = leaf.not_after.duration_since(now).unwrap_or_default();
-    let renew_at = Instant::now() + life.mul_f64(USED_SHARE).max(SHORTEST_USE);
+    let renew_at = at + life.mul_f64(USED_SHARE).max(SHORTEST_USE);
     Ok(Identity { credentials, server_name, renew_at })
 }
 
@@ -107,35 +108,40 @@ mod tests {
         Arc::new(CertificateAuthority::create("test", lifetime, now).expect("a CA"))
     }
 
-    #[tokio::test]
-    async fn the_operators_leaf_is_shared_and_made_anew_before_it_ends() {
+    #[test]
+    fn the_operators_leaf_is_shared_and_made_anew_before_it_ends() {
         let (issuer, ca) = (Issuer::default(), ca());
         let config = config(&ca, &ca);
-        tokio::time::pause();
-        let identity = || issuer.identity(&config).expect("an identity").credentials;
-        let first = identity();
+        let now = Instant::now();
+        let after = |seconds| {
+            let identity = issuer.identity(&config, now + Duration::from_secs(seconds));
+            identity.expect("an identity").credentials
+        };
+        let first = after(0);
         assert_eq!(first.name().as_str(), "operator.restpipe");
         assert_eq!(first.leaf().usages, ["clientAuth"]);
         let left = first.leaf().not_after.duration_since(SystemTime::now()).expect("it lives");
         assert!(left <= LEAF_LIFETIME, "{left:?}");
-        tokio::time::advance(Duration::from_secs(2000)).await;
-        assert!(Arc::ptr_eq(&first, &identity()));
-        tokio::time::advance(Duration::from_secs(500)).await;
-        assert_ne!(first.leaf().serial, identity().leaf().serial);
+        assert!(Arc::ptr_eq(&first, &after(2390)));
+        assert_ne!(first.leaf().serial, after(2410).leaf().serial);
     }
 
-    #[tokio::test]
-    async fn new_names_need_no_new_leaf_and_a_new_ca_does() {
+    #[test]
+    fn new_names_need_no_new_leaf_and_a_new_ca_does() {
         let (issuer, one, other) = (Issuer::default(), ca(), ca());
-        let leaf = |ca| issuer.identity(&config(ca, ca)).expect("an identity").credentials;
+        let leaf = |ca| {
+            let identity = issuer.identity(&config(ca, ca), Instant::now());
+            identity.expect("an identity").credentials
+        };
         let first = leaf(&one);
         assert!(Arc::ptr_eq(&first, &leaf(&one)));
         assert!(!Arc::ptr_eq(&first, &leaf(&other)));
     }
 
-    #[tokio::test]
-    async fn a_ca_that_is_not_in_the_bundle_is_named_as_the_cause() {
-        let trouble = Issuer::default().identity(&config(&ca(), &ca())).err().expect("trouble");
+    #[test]
+    fn a_ca_that_is_not_in_the_bundle_is_named_as_the_cause() {
+        let made = Issuer::default().identity(&config(&ca(), &ca()), Instant::now());
+        let trouble = made.err().expect("trouble");
         assert_eq!(trouble.reason, "CaUnavailable");
         assert!(trouble.detail.contains("not in the CA bundle"), "{}", trouble.detail);
     }

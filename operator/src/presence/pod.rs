@@ -72,7 +72,7 @@ impl Pod {
 
     /// One pipe, from its dial to its end.
     async fn once(&self, config: &Arc<Config>) -> Ended {
-        let identity = match self.issuer.identity(config) {
+        let identity = match self.issuer.identity(config, Instant::now()) {
             Ok(identity) => identity,
             Err(trouble) => {
                 self.fails("own-identity", trouble);

@@ -198,12 +198,11 @@ async fn ask(address: SocketAddr) -> Result<Status, String> {
         Ok(body.map_err(|error| error.to_string())?.to_bytes())
     };
     // The connection is driven here, so that it ends with the question.
+    tokio::pin!(question);
     let body = tokio::select! {
-        body = question => body?,
-        ended = connection => {
-            let cause = ended.err().map(|error| error.to_string());
-            return Err(cause.unwrap_or_else(|| "it ended the connection".to_owned()));
-        }
+        body = &mut question => body?,
+        // What ended it is told to who asked.
+        _ = connection => question.await?,
     };
     serde_json::from_slice(&body).map_err(|error| format!("it is no status of a node: {error}"))
 }

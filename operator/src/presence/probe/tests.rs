@@ -61,7 +61,7 @@ async fn a_pod_that_gives_no_good_answer_is_silent() {
         (ok("[]"), "it is no status of a node"),
         (ok(&long), "length limit exceeded"),
         (head.into_bytes(), "too large"),
-        (b"\x16\x03\x01".to_vec(), "no answer within 2s"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec(), "no answer within 2s"),
         (b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), "invalid HTTP version"),
     ] {
         let trouble = told(answer).await.expect_err("no answer");
