@@ -131,7 +131,7 @@ impl Node {
                 End::Listen { .. } => None,
             },
         };
-        let admin = bind::bind_admin(&settings).await?;
+        let admin = bind::bind_admin(&settings)?;
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let admin = admin.map(|listener| (listener, admin_state));
         let link = bind::link(&settings, parts, names.clone())?;

@@ -10,7 +10,7 @@ use tracing::info;
 use crate::router::{Allowed, Router};
 
 /// What an operator sends.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NameLists {
     /// Of these lists and those of the settings the ones with the higher version count.
@@ -89,7 +89,8 @@ impl Names {
     /// version. Returns the version that counts from now on.
     pub fn push(&self, lists: NameLists) -> u64 {
         let mut state = self.lock();
-        if lists.version.get() >= state.version() {
+        let is_new = state.pushed.as_ref() != Some(&lists);
+        if is_new && lists.version.get() >= state.version() {
             state.pushed = Some(lists);
             self.apply(&state, "operator");
         }

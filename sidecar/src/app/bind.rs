@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use super::Link;
+use crate::accept::{self, is_absent};
 use crate::creds::CredsStore;
 use crate::gateway::{self, BoundGateway, GatewayLimits};
 use crate::link::{Admission, Dialer, ListenLimits, Listener, PipeParts};
@@ -95,15 +96,9 @@ fn stands_in(other: &BindAddress, absent: &BindAddress) -> bool {
         && (other.ip().to_canonical().is_loopback() || other.ip().is_unspecified())
 }
 
-fn is_absent(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{AddrNotAvailable, Unsupported};
-    // EAFNOSUPPORT has no kind of its own.
-    matches!(error.kind(), AddrNotAvailable | Unsupported) || error.raw_os_error() == Some(97)
-}
-
-pub(super) async fn bind_admin(settings: &Settings) -> anyhow::Result<Option<TcpListener>> {
+pub(super) fn bind_admin(settings: &Settings) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = settings.gateway.admin else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.with_context(|| {
+    let listener = accept::listen(address).with_context(|| {
         format!("the admin port cannot listen on {address}: name another by --admin, or turn it off with --admin off")
     })?;
     Ok(Some(listener))

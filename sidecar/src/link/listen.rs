@@ -108,6 +108,8 @@ impl Listener {
             match accepted {
                 Ok((stream, address)) => {
                     backoff.reset();
+                    // On a listener for both, IPv4 comes dressed as IPv6.
+                    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                     let shared = self.shared.clone();
                     let Some(turn) = shared.clone().turn(address) else { continue };
                     pipes.spawn(async move { shared.serve(stream, address, turn).await });
@@ -145,7 +147,7 @@ impl Shared {
     /// A connection that gets no turn is dropped before TLS, which costs next
     /// to nothing; its client comes back after a pause of its own.
     fn turn(self: Arc<Self>, address: SocketAddr) -> Option<Turn> {
-        let source = address.ip().to_canonical();
+        let source = address.ip();
         let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
             self.failed(address, "busy", "as many handshakes as there may be are going on");
             return None;
