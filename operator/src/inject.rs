@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 pub use options::{BadOptions, InjectOptions, PullPolicy};
 pub use quantity::{BadQuantity, Quantity};
 pub use refusal::Refusal;
+pub(crate) use refusal::shown;
 
 use annotations::Wanted;
 use patch::Adds;
@@ -29,7 +30,7 @@ use pod::Pod;
 const MAX_WARNING: usize = 250;
 
 /// What an annotated pod becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A server's pod.
     Server,
