@@ -16,7 +16,9 @@ pub use log::init as init_logging;
 pub use signals::stop_on_signals;
 
 /// Settings that both processes have.
+// Flattened into another `Options`, and clap's groups are named after their structs.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// Where /live, /ready and /metrics are served.
     #[arg(
