@@ -2,8 +2,9 @@
 # make test   everything that this machine can test
 # make check  format and lints
 # make docs   rewrites the generated parts of docs/
+# make manifests  rewrites the chart's definitions and manifests/install.yaml
 
-.PHONY: run test check docs
+.PHONY: run test check docs manifests
 
 CARGO ?= cargo
 
@@ -19,3 +20,8 @@ check:
 
 docs:
 	UPDATE=1 $(CARGO) test --locked --package restpipe-tests --test docs
+
+manifests:
+	UPDATE=1 $(CARGO) test --locked --package restpipe-operator --test generated
+	tests/cluster/build.sh helm
+	HELM="$$(bash -c '. tests/cluster/parts.sh; part helm')" manifests/render.sh

@@ -6,8 +6,6 @@ mod export;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kube::CustomResourceExt;
-use restpipe_api::{RestPipeLink, RestPipeServer};
 
 use crate::{controller, webhook};
 
@@ -64,9 +62,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// None in practice: what is written is made at compile time.
 pub fn crds() -> anyhow::Result<String> {
-    let documents = [RestPipeServer::crd(), RestPipeLink::crd()]
-        .iter()
-        .map(serde_saphyr::to_string)
-        .collect::<Result<Vec<_>, _>>()?;
+    let documents =
+        restpipe_api::crds().iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
     Ok(format!("---\n{}", documents.join("---\n")))
 }

@@ -5,12 +5,14 @@
 //! The doc comments of the kinds are what `kubectl explain` shows.
 
 pub mod condition;
+mod crds;
 pub mod link;
 pub mod names;
 pub mod pods;
 pub mod server;
 mod shared;
 
+pub use crds::crds;
 pub use link::{
     Connection, Export, ExternalServer, LinkIdentity, RestPipeLink, RestPipeLinkSpec,
     RestPipeLinkStatus, ServerRef,

@@ -1,0 +1,138 @@
+//! Pods, servers and links.
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use restpipe_api::condition::{READY, reason};
+use restpipe_api::{MAX_NAMES_LISTED, RestPipeLink, RestPipeServer, pods};
+
+use super::{Cluster, cannot};
+use crate::cli::check::report::Report;
+
+/// A certificate that ends sooner than this should have been renewed: leafs of the shortest
+/// allowed life, 10 min, are renewed with more than 3 min left.
+const ENDS_SOON: SignedDuration = SignedDuration::from_mins(2);
+
+impl Cluster {
+    /// Whether all annotated pods have their sidecar.
+    pub(in crate::cli::check) async fn pods(&self, report: &mut Report) {
+        const SECTION: &str = "pods";
+        let check = "all annotated pods have a sidecar";
+        let all = match self.list::<Pod>().await {
+            Ok(all) => all,
+            Err(error) => return cannot(report, SECTION, check, &error),
+        };
+        let wanted = |pod: &&Pod| {
+            let annotations = pod.annotations();
+            annotations.contains_key(pods::LINK) || annotations.contains_key(pods::SERVER)
+        };
+        let lacks = |pod: &&Pod| !pod.labels().contains_key(pods::ROLE);
+        let missed: Vec<_> = all.iter().filter(wanted).filter(lacks).map(name_of).collect();
+        if missed.is_empty() {
+            let count = all.iter().filter(wanted).count();
+            return report.ok(SECTION, format!("{check} ({count})"));
+        }
+        let (count, names) = (missed.len(), &missed[..missed.len().min(MAX_NAMES_LISTED)]);
+        let message = format!("{count} have none: {}", names.join(", "));
+        report.failed(SECTION, check, &message, "they were made while the webhook was not there, or annotated later: `kubectl rollout restart` what made them");
+    }
+
+    /// Whether the servers are ready.
+    pub(in crate::cli::check) async fn servers(&self, report: &mut Report) {
+        const SECTION: &str = "servers";
+        let all = match self.list::<RestPipeServer>().await {
+            Ok(all) => all,
+            Err(error) => return cannot(report, SECTION, "can be listed", &error),
+        };
+        for server in all {
+            let name = name_of(&server);
+            let status = server.status.unwrap_or_default();
+            let hint = format!(
+                "see `kubectl -n {} describe rps {}`",
+                server.metadata.namespace.unwrap_or_default(),
+                server.metadata.name.unwrap_or_default()
+            );
+            ready(report, SECTION, &name, &status.conditions, &hint);
+            if let Some(identity) = &status.identity {
+                in_time(report, SECTION, &format!("{name}'s certificate"), &identity.not_after);
+            }
+            if let Some(ca) = &status.ca {
+                in_time(report, SECTION, &format!("{name}'s CA"), &ca.not_after);
+            }
+        }
+    }
+
+    /// Whether the links are up.
+    pub(in crate::cli::check) async fn links(&self, report: &mut Report) {
+        const SECTION: &str = "links";
+        let all = match self.list::<RestPipeLink>().await {
+            Ok(all) => all,
+            Err(error) => return cannot(report, SECTION, "can be listed", &error),
+        };
+        for link in all {
+            let name = name_of(&link);
+            let status = link.status.unwrap_or_default();
+            let hint = format!(
+                "see `kubectl -n {} describe rpl {}`",
+                link.metadata.namespace.unwrap_or_default(),
+                link.metadata.name.unwrap_or_default()
+            );
+            ready(report, SECTION, &name, &status.conditions, &hint);
+            if let Some(identity) = &status.identity {
+                in_time(report, SECTION, &format!("{name}'s certificate"), &identity.not_after);
+            }
+        }
+    }
+}
+
+fn name_of<K: ResourceExt>(object: &K) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn ready(
+    report: &mut Report,
+    section: &'static str,
+    name: &str,
+    conditions: &[Condition],
+    hint: &str,
+) {
+    let check = format!("{name} is ready");
+    match conditions.iter().find(|condition| condition.type_ == READY) {
+        Some(ready) if ready.status == "True" => report.ok(section, check),
+        // Somebody wants it so.
+        Some(ready) if [reason::SUSPENDED, reason::NO_PODS].contains(&ready.reason.as_str()) => {
+            report.warning(section, check, &format!("{}: {}", ready.reason, ready.message), hint);
+        }
+        Some(ready) => {
+            report.failed(section, check, &format!("{}: {}", ready.reason, ready.message), hint)
+        }
+        None => report.failed(
+            section,
+            check,
+            "no controller has looked at it",
+            "see `kubectl -n restpipe-system logs deploy/restpipe-controller`",
+        ),
+    }
+}
+
+/// Says something only where a renewal seems to have failed.
+fn in_time(report: &mut Report, section: &'static str, what: &str, end: &Time) {
+    let left = end.0.duration_since(Timestamp::now());
+    let check = format!("{what} is in time");
+    if left.is_negative() {
+        report.failed(
+            section,
+            check,
+            &format!("it ended at {}", end.0),
+            "see the controller's log for why it was not renewed",
+        );
+    } else if left < ENDS_SOON {
+        report.warning(
+            section,
+            check,
+            &format!("it ends at {}", end.0),
+            "see the controller's log for why it was not renewed",
+        );
+    }
+}

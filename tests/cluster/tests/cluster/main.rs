@@ -1,0 +1,117 @@
+//! On two real clusters, with the images that the Dockerfile makes. `tests/run cluster` makes
+//! them; cluster A gets RestPipe by the lines of the README, cluster B by the first test that
+//! needs it.
+
+mod away;
+mod life;
+mod outside;
+mod pods;
+mod readme;
+mod release;
+mod rotation;
+
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use restpipe_cluster_tests::{Cluster, Ran, sh, top, variable};
+
+/// The release's namespace.
+const SYSTEM: &str = "restpipe-system";
+
+/// Tests that take away what others need (operator, webhook, API server) have a cluster for
+/// themselves.
+static ALONE: RwLock<()> = RwLock::new(());
+
+/// For tests that leave cluster A's own parts alone.
+struct Shared {
+    cluster: Cluster,
+    _guard: RwLockReadGuard<'static, ()>,
+}
+
+/// For tests that do not.
+struct Exclusive {
+    cluster: Cluster,
+    _guard: RwLockWriteGuard<'static, ()>,
+}
+
+fn shared() -> Shared {
+    let cluster = cluster_a();
+    Shared { cluster, _guard: ALONE.read().unwrap_or_else(PoisonError::into_inner) }
+}
+
+fn alone() -> Exclusive {
+    let cluster = cluster_a();
+    Exclusive { cluster, _guard: ALONE.write().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// Cluster A, with RestPipe as the README installs it.
+fn cluster_a() -> Cluster {
+    static INSTALLED: OnceLock<Result<String, String>> = OnceLock::new();
+    let cluster = Cluster::real("A");
+    let installed = INSTALLED.get_or_init(|| readme::follow(&cluster).result());
+    if let Err(why) = installed {
+        panic!("the README's lines failed: {why}");
+    }
+    cluster
+}
+
+/// Cluster B, with RestPipe from the chart.
+fn cluster_b() -> Cluster {
+    static INSTALLED: OnceLock<String> = OnceLock::new();
+    let cluster = Cluster::real("B");
+    INSTALLED.get_or_init(|| install(&cluster).ok());
+    cluster
+}
+
+fn install(cluster: &Cluster) -> Ran {
+    let line = "helm install restpipe charts/restpipe --namespace restpipe-system --create-namespace --wait --timeout 3m";
+    lines(cluster, line)
+}
+
+/// Lines of a shell at the top of the tree, in which `kubectl` and `helm` mean this cluster.
+fn lines(cluster: &Cluster, script: &str) -> Ran {
+    let bin = tempfile::tempdir().expect("a directory for links");
+    for (name, place) in [("kubectl", variable("KUBECTL")), ("helm", variable("HELM"))] {
+        std::os::unix::fs::symlink(place, bin.path().join(name)).expect("a link can be made");
+    }
+    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap_or_default());
+    let mut environment = cluster.environment();
+    environment.push(("PATH".into(), path));
+    sh(&format!("cd {}\n{script}", top().display()), &environment)
+}
+
+/// A server, a link to it, and a Deployment for each whose app container has curl and python3.
+/// `more` are further annotations, such as `restpipe.io/app-port: "8080"`.
+fn pair(more: &str) -> String {
+    format!(
+        "{}---\n{}---\n{}---\n{}",
+        "apiVersion: restpipe.io/v1alpha1\nkind: RestPipeServer\nmetadata: {name: hub}\n",
+        "apiVersion: restpipe.io/v1alpha1\nkind: RestPipeLink\nmetadata: {name: files}\nspec: {server: {name: hub}}\n",
+        deployment("hub", "server", "hub", more),
+        deployment("files", "link", "files", more),
+    )
+}
+
+/// A Deployment that is a server or a link.
+fn deployment(name: &str, kind: &str, object: &str, more: &str) -> String {
+    let image = variable("RESTPIPE_APP_IMAGE");
+    format!(
+        r#"apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+      annotations: {{restpipe.io/{kind}: {object}{more}}}
+    spec:
+      terminationGracePeriodSeconds: 20
+      securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}
+      containers:
+      - name: app
+        image: {image}
+        command: [sh, -c, "trap exit TERM; sleep infinity & wait"]
+        securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
+"#
+    )
+}

@@ -1,0 +1,147 @@
+//! Kinds of pods: jobs, restricted namespaces, apps that call early and late.
+
+use restpipe_cluster_tests::{POD_TIME, SETTLE_TIME, eventually, variable};
+
+#[test]
+fn a_job_with_a_sidecar_ends() {
+    let shared = crate::shared();
+    let space = shared.cluster.namespace("jobs");
+    space.apply(&crate::pair(""));
+    space.condition("rps/hub", "Ready", "True", POD_TIME);
+    let image = variable("RESTPIPE_APP_IMAGE");
+    space.apply(&format!(
+        r#"apiVersion: batch/v1
+kind: Job
+metadata: {{name: once}}
+spec:
+  backoffLimit: 0
+  template:
+    metadata: {{annotations: {{restpipe.io/link: files}}}}
+    spec:
+      restartPolicy: Never
+      containers:
+      - name: app
+        image: {image}
+        command: [curl, -sS, --fail-with-body, -m, "60", "http://localhost:7070/server/time"]
+"#
+    ));
+    space.kubectl(&["wait", "--for=condition=Complete", "job/once", "--timeout=120s"]);
+    let said = space.kubectl(&["logs", "job/once", "-c", "app"]);
+    assert!(said.contains("time_from_server"), "{said}");
+}
+
+#[test]
+fn an_app_can_call_while_it_starts_and_while_it_stops() {
+    let shared = crate::shared();
+    let space = shared.cluster.namespace("early-late");
+    space.apply(&crate::pair(""));
+    space.condition("rpl/files", "Ready", "True", POD_TIME);
+    let image = variable("RESTPIPE_APP_IMAGE");
+    // Its very first act is a call, and after SIGTERM it makes another; both answers end up in the
+    // log of the server's app, which cannot be: so they are kept in the termination message.
+    space.apply(&format!(
+        r#"apiVersion: v1
+kind: Pod
+metadata: {{name: caller, annotations: {{restpipe.io/link: files}}}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 30
+  containers:
+  - name: app
+    image: {image}
+    command:
+    - sh
+    - -c
+    - |
+      call() {{ curl -sS --fail-with-body -m 25 http://localhost:7070/server/cat//"$1" >>/dev/termination-log 2>&1; }}
+      trap 'call late; exit 0' TERM
+      call early
+      sleep infinity & wait
+"#
+    ));
+    space.kubectl(&["wait", "--for=condition=Ready", "pod/caller", "--timeout=120s"]);
+    // Deleted, a pod's status is gone: evicted by its own deadline it stays to be read.
+    space.kubectl(&[
+        "patch",
+        "pod",
+        "caller",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"activeDeadlineSeconds":1}}"#,
+    ]);
+    let message = eventually("the app has ended", POD_TIME, || {
+        let pod = space.get(&["pod", "caller"]);
+        let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
+        ended["message"].as_str().map(str::to_owned).ok_or_else(|| pod["status"].to_string())
+    });
+    assert!(message.contains(r#"{"result_from_server":"early"}"#), "{message}");
+    assert!(message.contains(r#"{"result_from_server":"late"}"#), "{message}");
+}
+
+#[test]
+fn pods_of_a_namespace_with_restricted_security_take_the_sidecar() {
+    let shared = crate::shared();
+    let space = shared.cluster.namespace("restricted");
+    space.kubectl(&[
+        "label",
+        "namespace",
+        "restricted",
+        "pod-security.kubernetes.io/enforce=restricted",
+    ]);
+    space.apply(&crate::pair(""));
+    space.condition("rpl/files", "Ready", "True", POD_TIME);
+    space.curl("deploy/files", "/server/time").ok();
+}
+
+#[test]
+fn an_app_behind_the_sidecar_answers_and_learns_who_asks() {
+    let shared = crate::shared();
+    let space = shared.cluster.namespace("apps");
+    let yaml = crate::pair(r#", restpipe.io/app-port: "8080""#);
+    // The app: says what it was asked and by whom.
+    let server = r#"import http.server as h
+class A(h.BaseHTTPRequestHandler):
+  def do_GET(self):
+    b = (self.path + " " + str(self.headers.get("RestPipe-From"))).encode()
+    self.send_response(200); self.send_header("Content-Length", str(len(b))); self.end_headers(); self.wfile.write(b)
+h.ThreadingHTTPServer(("127.0.0.1", 8080), A).serve_forever()"#;
+    let command = serde_json::to_string(&["python3", "-c", server]).expect("JSON");
+    let yaml = yaml.replace(r#"[sh, -c, "trap exit TERM; sleep infinity & wait"]"#, &command);
+    space.apply(&yaml);
+    space.condition("rpl/files", "Ready", "True", POD_TIME);
+    let answer = eventually("the app listens", SETTLE_TIME, || {
+        space.curl("deploy/hub", "/client/files/over/there//a%2Fb?q=1").result()
+    });
+    assert_eq!(answer, "/over/there/a%2Fb?q=1 hub.apps.servers.restpipe");
+    let answer = space.curl("deploy/files", "/server/x").ok();
+    assert_eq!(answer, "/x files");
+    let url = space.exec("deploy/files", &["sh", "-c", "echo $RESTPIPE_URL"]).ok();
+    assert_eq!(url.trim(), "http://127.0.0.1:7070");
+}
+
+#[test]
+fn what_cannot_be_injected_is_refused_with_the_cause() {
+    let shared = crate::shared();
+    let space = shared.cluster.namespace("refused");
+    let pod = |annotations: &str, spec: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p, annotations: {{{annotations}}}}}\nspec: {{{spec} containers: [{{name: app, image: x}}]}}\n"
+        )
+    };
+    for (annotations, spec, word) in [
+        ("restpipe.io/link: a, restpipe.io/server: b", "", "restpipe.io/server"),
+        ("restpipe.io/link: a", "hostNetwork: true,", "hostNetwork"),
+        (r#"restpipe.io/link: a, restpipe.io/app-port: "99999""#, "", "app-port"),
+        ("restpipe.io/link: a, restpipe.io/memory-limit: much", "", "memory-limit"),
+        (r#"restpipe.io/link: """#, "", "restpipe.io/link"),
+    ] {
+        let refusal = space.try_apply(&pod(annotations, spec)).refused();
+        assert!(refusal.contains("inject.restpipe.io") && refusal.contains(word), "{refusal}");
+    }
+    let unknown = space.try_apply(&pod("restpipe.io/link: nobody", ""));
+    assert!(
+        unknown.good && unknown.errors.contains("nobody"),
+        "it waits for its Secret: {unknown:?}"
+    );
+    space.try_apply(&pod("", "hostNetwork: true,").replace("name: p", "name: q")).ok();
+}

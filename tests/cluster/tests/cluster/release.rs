@@ -1,0 +1,67 @@
+//! The release itself: checked, upgraded, rolled back, uninstalled.
+
+use restpipe_cluster_tests::{POD_TIME, SETTLE_TIME, eventually};
+
+use crate::SYSTEM;
+
+#[test]
+fn check_finds_a_healthy_installation_and_helm_test_agrees() {
+    let shared = crate::shared();
+    let ran = shared.cluster.operator(&["check"]);
+    let text = ran.ok();
+    assert!(!text.contains('×'), "{text}");
+    let json = shared.cluster.operator(&["check", "-o", "json"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert!(json["checks"].as_array().is_some_and(|checks| checks.len() > 5), "{json}");
+    let said = shared.cluster.helm(&["test", "restpipe", "-n", SYSTEM, "--timeout", "2m"]);
+    assert!(said.contains("Succeeded"), "{said}");
+}
+
+#[test]
+fn upgrade_rollback_and_uninstall_leave_nothing_stuck() {
+    // Alone on cluster A means that nobody uses cluster B either.
+    let _exclusive = crate::alone();
+    let b = crate::cluster_b();
+    let space = b.namespace("release");
+    space.apply(&crate::pair(""));
+    space.condition("rpl/files", "Ready", "True", POD_TIME);
+    let works = || {
+        eventually("calls go through", POD_TIME, || {
+            space.curl("deploy/hub", "/client/files/time").result()
+        });
+    };
+
+    let upgrade = "helm upgrade restpipe charts/restpipe -n restpipe-system --set controller.replicas=2 --set logging.level=debug --wait --timeout 3m";
+    crate::lines(&b, upgrade).ok();
+    works();
+    crate::lines(&b, "helm rollback restpipe 1 -n restpipe-system --wait --timeout 3m").ok();
+    works();
+    // New pods still get theirs.
+    space.kubectl(&["rollout", "restart", "deploy/files"]);
+    space.kubectl(&["rollout", "status", "deploy/files", "--timeout=120s"]);
+    space.condition("rpl/files", "Ready", "True", SETTLE_TIME);
+
+    b.helm(&["uninstall", "restpipe", "-n", SYSTEM, "--wait"]);
+    works();
+    let left = b.kubectl(&[
+        "get",
+        "mutatingwebhookconfigurations,clusterroles,clusterrolebindings",
+        "-A",
+        "-o",
+        "name",
+    ]);
+    assert!(!left.contains("restpipe"), "{left}");
+    // Objects can be deleted without an operator.
+    space.kubectl(&["delete", "rpl,rps", "--all", "--timeout=30s"]);
+    b.kubectl(&["delete", "namespace", "release", "--timeout=120s"]);
+    b.kubectl(&["delete", "namespace", SYSTEM, "--timeout=120s"]);
+    b.kubectl(&[
+        "delete",
+        "crd",
+        "restpipelinks.restpipe.io",
+        "restpipeservers.restpipe.io",
+        "--timeout=60s",
+    ]);
+    // And it can be installed again.
+    crate::install(&b).ok();
+}
