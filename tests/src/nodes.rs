@@ -14,7 +14,7 @@ use restpipe::router::Router;
 use restpipe::telemetry::Recorder;
 use restpipe::{Extras, Node, Registry};
 use restpipe_config::{BindAddress, List, NodeArgs, OrOff, Role, Settings, TcpAddress};
-use restpipe_identity::{CA_LIFETIME, CertificateAuthority, Usage};
+use restpipe_identity::{CA_LIFETIME, CertificateAuthority, Credentials, Usage};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -194,6 +194,14 @@ impl Pki {
         self.start(Role::Client, name, args, registry).await
     }
 
+    /// An identity of this CA.
+    ///
+    /// # Panics
+    /// If there can be none.
+    pub fn identity(&self, name: &str, usage: Usage) -> Credentials {
+        throwaway_credentials(&self.0, name, usage).expect("an identity")
+    }
+
     async fn start(&self, role: Role, name: &str, args: NodeArgs, registry: Registry) -> Running {
         let usage = if role == Role::Server { Usage::Server } else { Usage::Client };
         let gateway = args.gateway.clone().unwrap_or(List(vec![BindAddress::Tcp(loopback().0)]));
@@ -204,7 +212,7 @@ impl Pki {
             ..args
         };
         let settings = Settings::resolve(role, &args, None, &|_| None).expect("settings");
-        let credentials = Some(throwaway_credentials(&self.0, name, usage).expect("an identity"));
+        let credentials = Some(self.identity(name, usage));
         Running::start(settings, Extras { registry, credentials, reload: None }).await
     }
 }
