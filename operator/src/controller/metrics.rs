@@ -1,9 +1,11 @@
 //! What the controller counts. Labels are of fixed sets: no name of an object is one.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -76,10 +78,35 @@ pub(super) struct Metrics {
     writes: IntCounterVec,
     watch_errors: IntCounterVec,
     links: IntGaugeVec,
-    ends: GaugeVec,
+    ends: Ends,
     pub(super) leader: IntGauge,
     link_states: Mutex<HashMap<Key, LinkState>>,
-    leaf_ends: Mutex<HashMap<(Leaf, Key), SystemTime>>,
+}
+
+/// When certificates end; the next of each kind is found when somebody looks.
+#[derive(Clone)]
+struct Ends {
+    gauge: GaugeVec,
+    all: Arc<Mutex<HashMap<(Leaf, Key), SystemTime>>>,
+}
+
+impl Collector for Ends {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        for leaf in Leaf::ALL {
+            let next = all.iter().filter(|((of, _), _)| *of == leaf).map(|(_, end)| *end).min();
+            match next.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok()) {
+                Some(end) => self.gauge.with_label_values(&[leaf.word()]).set(end.as_secs_f64()),
+                // There may be none to remove.
+                None => drop(self.gauge.remove_label_values(&[leaf.word()])),
+            }
+        }
+        self.gauge.collect()
+    }
 }
 
 impl Metrics {
@@ -125,13 +152,14 @@ impl Metrics {
         for state in LinkState::ALL {
             links.with_label_values(&[state.word()]).set(0);
         }
-        let ends = GaugeVec::new(
+        let gauge = GaugeVec::new(
             Opts::new(
                 "restpipe_operator_certificate_not_after_seconds",
                 "When the next certificate of a kind ends, in seconds since 1970.",
             ),
             &["kind"],
         )?;
+        let ends = Ends { gauge, all: Arc::default() };
         registry.register(Box::new(ends.clone()))?;
         let leader = IntGauge::new("restpipe_operator_leader", "1 if this replica leads.")?;
         registry.register(Box::new(leader.clone()))?;
@@ -150,7 +178,6 @@ impl Metrics {
             ends,
             leader,
             link_states: Mutex::default(),
-            leaf_ends: Mutex::default(),
         })
     }
 
@@ -187,23 +214,11 @@ impl Metrics {
 
     /// When a certificate ends; none if there is none.
     pub(super) fn leaf(&self, leaf: Leaf, key: &Key, end: Option<SystemTime>) {
-        let mut all = self.leaf_ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.ends.all.lock().unwrap_or_else(PoisonError::into_inner);
         match end {
             Some(end) => all.insert((leaf, key.clone()), end),
             None => all.remove(&(leaf, key.clone())),
         };
-    }
-
-    /// Brings what is only computed when somebody looks up to date.
-    pub(super) fn refresh(&self) {
-        let all = self.leaf_ends.lock().unwrap_or_else(PoisonError::into_inner);
-        for leaf in Leaf::ALL {
-            let next = all.iter().filter(|((of, _), _)| *of == leaf).map(|(_, end)| *end).min();
-            match next.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok()) {
-                Some(end) => self.ends.with_label_values(&[leaf.word()]).set(end.as_secs_f64()),
-                None => drop(self.ends.remove_label_values(&[leaf.word()])),
-            }
-        }
     }
 }
 
@@ -238,10 +253,12 @@ mod tests {
         let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         metrics.leaf(Leaf::Client, &key("x"), at(9));
         metrics.leaf(Leaf::Client, &key("y"), at(7));
-        metrics.refresh();
-        assert_eq!(metrics.ends.with_label_values(&["client"]).get(), 7.0);
+        let shown = || {
+            let families = metrics.ends.collect();
+            families[0].get_metric().iter().map(|one| one.get_gauge().value()).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(), [7.0]);
         metrics.leaf(Leaf::Client, &key("y"), None);
-        metrics.refresh();
-        assert_eq!(metrics.ends.with_label_values(&["client"]).get(), 9.0);
+        assert_eq!(shown(), [9.0]);
     }
 }

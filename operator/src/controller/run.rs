@@ -80,8 +80,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let state = State::default();
     let listener = bind("--admin", options.process.admin).await?;
     let admin = {
-        let (state, metrics) = (state.clone(), Arc::clone(&metrics));
-        metrics.refresh();
+        let state = state.clone();
         Admin::new(registry.clone(), move || state.ready())
     };
     // Shown until the very end: while this replica ends, too.
