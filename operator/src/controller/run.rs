@@ -128,15 +128,19 @@ async fn lead(
     let work = work(&election, clients, options, Arc::clone(&metrics), registry, &progress, stop);
     state.set(Role::Leading(Arc::clone(&progress)));
     let result = tokio::select! {
-        result = work => result,
-        lost = election.hold() => Err(lost.into()),
+        result = work => Ok(result),
+        lost = election.hold() => Err(lost),
     };
     metrics.leader.set(0);
     state.set(Role::Standby);
-    if result.is_ok() {
-        election.release().await;
+    match result {
+        Ok(result) => {
+            election.release().await;
+            result
+        }
+        // It is somebody else's now.
+        Err(lost) => Err(lost.into()),
     }
-    result
 }
 
 async fn work(

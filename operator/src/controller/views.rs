@@ -22,6 +22,7 @@ pub(super) fn same_for_all(before: &ServerView, now: &ServerView) -> bool {
         && before.clients_may_switch == now.clients_may_switch
         && before.endpoints == now.endpoints
         && before.not_ready == now.not_ready
+        && before.has_ready_pod == now.has_ready_pod
         && before.answers == now.answers
         && authority(before) == authority(now)
 }

@@ -23,7 +23,6 @@ use super::scope::{Scope, api};
 use super::world::{Target, beside, key_of};
 use super::{link, pods, server};
 use crate::plan::claims;
-use crate::seen::Key;
 
 /// Objects per answer when all are listed.
 const PAGE: u32 = 500;
