@@ -30,7 +30,7 @@ pub(super) const PREVIOUS: &str = "previous.crt";
 pub(super) const RENEWED: &str = "restpipe.io/renewed";
 
 /// Longest wait: what others change is polled for.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The contents of a Secret.
 pub(super) type Data = BTreeMap<String, Vec<u8>>;
