@@ -104,12 +104,12 @@ pub(super) fn plan(seen: Option<&SecretSeen>, want: &LeafWant<'_>, now: SystemTi
         Ok(ca) => ca,
         Err(trouble) => {
             let info = known.and_then(|seen| shown(seen.data.get(TLS_CERT)?));
-            return LeafPlan { problem: Some(trouble.clone()), ..identity(want, info) };
+            return LeafPlan { problem: Some(trouble.clone()), ..identity(want, info, now) };
         }
     };
     let why = match known {
         Some(seen) => match examine(seen, want, ca, now) {
-            Ok(kept) => return rewrite(seen, kept, want, ca),
+            Ok(kept) => return rewrite(seen, kept, want, ca, now),
             Err(why) => Some(why),
         },
         None => None,
@@ -129,13 +129,13 @@ pub(super) fn plan(seen: Option<&SecretSeen>, want: &LeafWant<'_>, now: SystemTi
                     format!("the certificate for {} was issued anew, until {until}: {why}", want.name),
                 ),
             };
-            let plan = rewrite(seen.unwrap_or(&EMPTY), issued, want, ca);
+            let plan = rewrite(seen.unwrap_or(&EMPTY), issued, want, ca, now);
             LeafPlan { event: Some(event), ..plan }
         }
         Err(error) => {
             let info = known.and_then(|seen| shown(seen.data.get(TLS_CERT)?));
             let problem = Trouble { reason: reason::CA_UNAVAILABLE, detail: error.to_string() };
-            LeafPlan { problem: Some(problem), ..identity(want, info) }
+            LeafPlan { problem: Some(problem), ..identity(want, info, now) }
         }
     }
 }
@@ -232,7 +232,13 @@ fn issue(want: &LeafWant<'_>, ca: &CaState, now: SystemTime) -> Result<Contents,
 }
 
 /// The plan for a Secret with these contents, which writes nothing if all is there.
-fn rewrite(seen: &SecretSeen, contents: Contents, want: &LeafWant<'_>, ca: &CaState) -> LeafPlan {
+fn rewrite(
+    seen: &SecretSeen,
+    contents: Contents,
+    want: &LeafWant<'_>,
+    ca: &CaState,
+    now: SystemTime,
+) -> LeafPlan {
     let Contents { cert, key, issued_with, info } = contents;
     let data = BTreeMap::from([
         (TLS_CERT.to_owned(), cert),
@@ -247,7 +253,7 @@ fn rewrite(seen: &SecretSeen, contents: Contents, want: &LeafWant<'_>, ca: &CaSt
     ]);
     annotations.extend(renewed.map(|value| (RENEWED.to_owned(), value)));
     let secret = applied(seen, want.owner, &want.secret, annotations, data);
-    LeafPlan { secret, ..identity(want, Some(info)) }
+    LeafPlan { secret, ..identity(want, Some(info), now) }
 }
 
 /// The Secret to apply, unless `seen` holds all of it already.
@@ -269,13 +275,14 @@ pub(super) fn applied(
 }
 
 /// The part of a plan that a certificate decides.
-fn identity(want: &LeafWant<'_>, info: Option<CertificateInfo>) -> LeafPlan {
+fn identity(want: &LeafWant<'_>, info: Option<CertificateInfo>, now: SystemTime) -> LeafPlan {
     let Some(info) = info else { return LeafPlan::default() };
     let renewal = (!want.exported).then(|| renewal_at(&info));
     let status = status_of(&want.secret, &info, renewal);
     LeafPlan {
         identity: Some(status),
-        again_at: Some(renewal.unwrap_or(info.not_after)),
+        // A renewal that is over and brings nothing is not waited for.
+        again_at: renewal.into_iter().chain([info.not_after]).find(|at| *at > now),
         info: Some(info),
         ..LeafPlan::default()
     }

@@ -232,7 +232,10 @@ fn next_ca(seen: &ServerSeen<'_>, evidence: &Evidence<'_>, now: SystemTime) -> S
         let shown = format!("{}/{name}", server.namespace().unwrap_or_default());
         let state = stored.iter().flatten();
         let known: Vec<_> = state.flat_map(|state| state.next.iter().chain([&state.current])).collect();
-        read_user_ca(&shown, seen.user_ca, &known, now)
+        let (name, namespace) = (server.name_any(), server.namespace().unwrap_or_default());
+        let client = names::client_identity("trial", &name, &namespace);
+        let names = [&*client, &names::server_identity(&name, &namespace)];
+        read_user_ca(&shown, seen.user_ca, &known, names, now)
     });
     let want = rotation::Want {
         user: user.as_ref(),

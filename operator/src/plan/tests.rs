@@ -1,0 +1,10 @@
+//! The rules of the plan, on a cluster of its own that has no cluster in it.
+
+mod claims;
+mod conditions;
+mod leafs;
+mod links;
+mod recovery;
+mod rotation;
+mod servers;
+mod world;
