@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, Time,
+};
 use kube::ResourceExt;
 use restpipe_api::condition::reason;
 use restpipe_api::{From, RestPipeLink, RestPipeServer, names};
@@ -17,9 +19,10 @@ use crate::seen::{Key, Names};
 /// Label that Kubernetes itself gives to every namespace: its name.
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// Bytes of the lists of names in a server's node.toml; the rest of
-/// [`MAX_FILE`](restpipe_config::MAX_FILE) is room for the other settings.
-const NAMES_ROOM: usize = restpipe_config::MAX_FILE as usize - 8 * 1024;
+/// Bytes of the lists of names in a server's node.toml. All of a Secret may have 1 MiB, the
+/// certificates included, and a node reads a node.toml of [`MAX_FILE`](restpipe_config::MAX_FILE).
+const NAMES_ROOM: usize = 768 * 1024;
+const _: () = assert!(NAMES_ROOM as u64 + 16 * 1024 <= restpipe_config::MAX_FILE);
 
 /// Bytes around a name in node.toml: two quotes, a comma and a space.
 const NAME_FRAME: usize = 4;
@@ -220,7 +223,9 @@ fn fit_by_itself(
         Err(error @ (NameError::TooLong(_) | NameError::LongLabel { .. })) => {
             return Err(Refusal::new(
                 reason::NAME_TOO_LONG,
-                format!("no certificate can carry the hostname {hostname}: {error}; make a link with a shorter spec.hostname"),
+                format!(
+                    "no certificate can carry the hostname {hostname}: {error}; make a link with a shorter spec.hostname"
+                ),
             ));
         }
         Err(error) => return Err(invalid(hostname, &error.to_string())),

@@ -1,7 +1,9 @@
 //! Events, as values. They are told at transitions only, so that a lasting fault is one Event.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use restpipe_api::condition::{ACCEPTED, CONNECTED, IDENTITY_ISSUED, INJECTED, SINGLE_REPLICA, reason};
+use restpipe_api::condition::{
+    ACCEPTED, CONNECTED, IDENTITY_ISSUED, INJECTED, SINGLE_REPLICA, reason,
+};
 
 use super::conditions::{Finding, Status};
 

@@ -126,7 +126,10 @@ pub(super) fn plan(seen: Option<&SecretSeen>, want: &LeafWant<'_>, now: SystemTi
                 Some(why) => Event::normal(
                     event::RENEWED,
                     "Issue",
-                    format!("the certificate for {} was issued anew, until {until}: {why}", want.name),
+                    format!(
+                        "the certificate for {} was issued anew, until {until}: {why}",
+                        want.name
+                    ),
                 ),
             };
             let plan = rewrite(seen.unwrap_or(&EMPTY), issued, want, ca, now);
@@ -150,7 +153,11 @@ pub(super) static EMPTY: SecretSeen = SecretSeen {
 };
 
 /// Why the Secret cannot be written, if so.
-pub(super) fn untouchable_secret(standing: Standing, name: &str, namespace: &str) -> Option<Trouble> {
+pub(super) fn untouchable_secret(
+    standing: Standing,
+    name: &str,
+    namespace: &str,
+) -> Option<Trouble> {
     match standing {
         Standing::Foreign => Some(Trouble {
             reason: reason::SECRET_CONFLICT,
@@ -184,9 +191,8 @@ fn examine(
         bytes.cloned().ok_or_else(|| format!("the Secret had no {key}"))
     };
     let (cert, key) = (part(TLS_CERT)?, part(TLS_KEY)?);
-    let credentials =
-        Credentials::from_pem(&cert, &key, ca.bundle().as_bytes(), want.usage, now)
-            .map_err(|error| error.to_string())?;
+    let credentials = Credentials::from_pem(&cert, &key, ca.bundle().as_bytes(), want.usage, now)
+        .map_err(|error| error.to_string())?;
     if credentials.name().as_str() != want.name {
         return Err(format!("it was for another name, {}", credentials.name()));
     }
@@ -324,7 +330,12 @@ fn issued_for(want: &LeafWant<'_>) -> String {
 fn fingerprints(ca: &CaState) -> String {
     let next = ca.next.iter().map(|root| root.info().fingerprint.clone());
     let previous = ca.previous.iter().flat_map(|previous| previous.roots.fingerprints());
-    [ca.fingerprint().to_owned()].into_iter().chain(next).chain(previous).collect::<Vec<_>>().join(",")
+    [ca.fingerprint().to_owned()]
+        .into_iter()
+        .chain(next)
+        .chain(previous)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The roots that were in the bundle when the leaf of this Secret was issued.

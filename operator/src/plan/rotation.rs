@@ -175,9 +175,8 @@ impl Steps<'_> {
         }
         let next = state.next.take().filter(|next| next.info().is_valid_at(self.now));
         let Some(new) = next.or_else(|| self.wanted_root()) else {
-            self.problem.get_or_insert_with(|| {
-                unavailable(format!("the CA ended at {}", rfc3339(ended)))
-            });
+            self.problem
+                .get_or_insert_with(|| unavailable(format!("the CA ended at {}", rfc3339(ended))));
             return false;
         };
         self.events.push(Event::warning(
@@ -205,7 +204,9 @@ impl Steps<'_> {
         let asked = self.want.rotate.is_some_and(|value| state.rotated.as_deref() != Some(value));
         let due = due_at(state);
         let why = match self.want.user {
-            Some(Ok(user)) if !user.is(&state.current) => "spec.identity.caSecretName holds another CA",
+            Some(Ok(user)) if !user.is(&state.current) => {
+                "spec.identity.caSecretName holds another CA"
+            }
             Some(_) if asked => {
                 self.events.push(Event::warning(
                     event::ROTATION_NOT_DONE,
@@ -215,7 +216,9 @@ impl Steps<'_> {
                 return self.handled(state);
             }
             Some(_) => return,
-            None if state.current.source == Source::Secret => "spec.identity.caSecretName was removed",
+            None if state.current.source == Source::Secret => {
+                "spec.identity.caSecretName was removed"
+            }
             None if asked => "it was asked for",
             None if self.now >= due => "two thirds of the CA's life are over",
             None => {
@@ -257,9 +260,17 @@ impl Steps<'_> {
         state.settled = None;
         self.changed = true;
         self.events.push(if back {
-            Event::normal(event::ROTATION_NOT_DONE, "RotateCa", "the CA in use is the wanted one again: nothing was signed by the other")
+            Event::normal(
+                event::ROTATION_NOT_DONE,
+                "RotateCa",
+                "the CA in use is the wanted one again: nothing was signed by the other",
+            )
         } else {
-            Event::normal(event::ROTATION_STARTED, "RotateCa", "yet another CA is sent to all nodes: the wanted one has changed")
+            Event::normal(
+                event::ROTATION_STARTED,
+                "RotateCa",
+                "yet another CA is sent to all nodes: the wanted one has changed",
+            )
         });
     }
 
@@ -282,10 +293,14 @@ impl Steps<'_> {
             return;
         }
         let note = if self.waiting_for.is_empty() {
-            "every node trusts the new CA: it signs from now on, the server's certificate first".to_owned()
+            "every node trusts the new CA: it signs from now on, the server's certificate first"
+                .to_owned()
         } else {
             let missed = evidence::listed(std::mem::take(&mut self.waiting_for));
-            format!("the old CA ends at {}, so the new one signs from now on, although these have not said that they trust it: {missed}", rfc3339(state.current.info().not_after))
+            format!(
+                "the old CA ends at {}, so the new one signs from now on, although these have not said that they trust it: {missed}",
+                rfc3339(state.current.info().not_after)
+            )
         };
         self.events.push(Event::normal(event::ROTATION_SWITCHED, "RotateCa", note));
         state.next = None;

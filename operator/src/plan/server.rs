@@ -223,15 +223,15 @@ fn next_ca(seen: &ServerSeen<'_>, evidence: &Evidence<'_>, now: SystemTime) -> S
     let server = seen.server;
     if seen.ca_secret.is_some_and(|secret| !secret.ours) {
         let name = names::ca_secret(&server.uid().unwrap_or_default());
-        let problem =
-            leaf::untouchable_secret(Standing::Foreign, &name, seen.operator_namespace);
+        let problem = leaf::untouchable_secret(Standing::Foreign, &name, seen.operator_namespace);
         return Step::stuck(problem);
     }
     let stored = seen.ca_secret.map(CaState::read);
     let user = server.spec.identity.ca_secret_name.as_ref().map(|name| {
         let shown = format!("{}/{name}", server.namespace().unwrap_or_default());
         let state = stored.iter().flatten();
-        let known: Vec<_> = state.flat_map(|state| state.next.iter().chain([&state.current])).collect();
+        let known: Vec<_> =
+            state.flat_map(|state| state.next.iter().chain([&state.current])).collect();
         let (name, namespace) = (server.name_any(), server.namespace().unwrap_or_default());
         let client = names::client_identity("trial", &name, &namespace);
         let names = [&*client, &names::server_identity(&name, &namespace)];

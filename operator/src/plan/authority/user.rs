@@ -38,7 +38,9 @@ pub(in crate::plan) fn read_user_ca(
     };
     let part = |key: &str| {
         let bytes = secret.data.get(key).filter(|bytes| !bytes.is_empty());
-        bytes.ok_or_else(|| invalid(format!("it has no {key}: give it the CA's tls.crt and tls.key")))
+        bytes.ok_or_else(|| {
+            invalid(format!("it has no {key}: give it the CA's tls.crt and tls.key"))
+        })
     };
     let (cert, key) = (part("tls.crt")?, part("tls.key")?);
     let root = Root::read(cert, key, Source::Secret)
@@ -66,9 +68,7 @@ fn day_of(now: SystemTime) -> String {
 fn hint(error: &IssueError, key: &[u8]) -> &'static str {
     let has = |text: &[u8]| key.windows(text.len()).any(|window| window == text);
     match error {
-        IssueError::Library(_)
-            if has(b"BEGIN RSA PRIVATE KEY") || has(b"BEGIN EC PRIVATE KEY") =>
-        {
+        IssueError::Library(_) if has(b"BEGIN RSA PRIVATE KEY") || has(b"BEGIN EC PRIVATE KEY") => {
             "; the key is in the PKCS#1 or SEC1 form, PKCS#8 is understood best: openssl pkcs8 -topk8 -nocrypt -in OLD -out tls.key (cert-manager: spec.privateKey.encoding: PKCS8)"
         }
         _ => "",
@@ -77,11 +77,7 @@ fn hint(error: &IssueError, key: &[u8]) -> &'static str {
 
 /// Whether nodes would take what it signs: it may be kept from signing such names, or have a key
 /// of a kind that TLS does not take.
-fn try_out(
-    ca: &CertificateAuthority,
-    names: [&str; 2],
-    now: SystemTime,
-) -> Result<(), String> {
+fn try_out(ca: &CertificateAuthority, names: [&str; 2], now: SystemTime) -> Result<(), String> {
     for (usage, name) in [Usage::Client, Usage::Server].into_iter().zip(names) {
         let name = PeerName::parse(name).map_err(|error| error.to_string())?;
         let request = LeafRequest { name, usage, lifetime: TRIAL, now };

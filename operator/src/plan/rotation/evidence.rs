@@ -95,17 +95,17 @@ impl Evidence<'_> {
     /// Whose Secret holds a leaf that the root which signs has not signed. Not the exported ones:
     /// nobody replaces those but the user.
     pub(super) fn secrets_not_of(&self, state: &CaState, now: SystemTime) -> Vec<String> {
-        let other = |leaf: &&LeafFact<'_>| {
-            !leaf.exported && !state.signed(leaf.cert, leaf.usage(), now)
-        };
+        let other =
+            |leaf: &&LeafFact<'_>| !leaf.exported && !state.signed(leaf.cert, leaf.usage(), now);
         self.leafs.iter().filter(other).map(LeafFact::shown).collect()
     }
 
     /// Who is up, or outside, with a certificate of a former root.
     pub(super) fn who_shows_another(&self, state: &CaState, now: SystemTime) -> Vec<String> {
-        let outside = self.leafs.iter().filter(|leaf| {
-            leaf.lives_outside(now) && !state.signed(leaf.cert, leaf.usage(), now)
-        });
+        let outside = self
+            .leafs
+            .iter()
+            .filter(|leaf| leaf.lives_outside(now) && !state.signed(leaf.cert, leaf.usage(), now));
         let outside = outside.map(LeafFact::shown);
         if same_key(state, now) {
             return outside.collect();

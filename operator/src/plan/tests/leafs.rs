@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use restpipe_api::Export;
 use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, reason};
 use restpipe_api::names::RENEW;
-use restpipe_api::Export;
 use restpipe_identity::{BACKDATE, CA_LIFETIME, CertificateAuthority, Usage};
 
 use super::world::{DAY, HOUR, World, foreign, info, link, trouble};
@@ -70,18 +70,30 @@ fn what_is_missing_edited_or_foreign_in_a_secret_of_ours_is_made_anew() {
     let edits: Vec<(&str, Box<dyn Fn(&mut SecretSeen)>)> = vec![
         ("emptied", Box::new(|secret| secret.data.clear())),
         ("a key gone", Box::new(|secret| drop(secret.data.remove("tls.key")))),
-        ("junk", Box::new(|secret| {
-            secret.data.insert("tls.crt".into(), b"junk".to_vec());
-        })),
-        ("a megabyte", Box::new(|secret| {
-            secret.data.insert("tls.crt".into(), vec![b'A'; 1 << 20]);
-        })),
-        ("the key of another", Box::new(move |secret| {
-            secret.data.insert("tls.key".into(), other.data["tls.key"].clone());
-        })),
-        ("of a dead object of the same name", Box::new(|secret| {
-            secret.owner = Some("uid-of-a-former-link".into());
-        })),
+        (
+            "junk",
+            Box::new(|secret| {
+                secret.data.insert("tls.crt".into(), b"junk".to_vec());
+            }),
+        ),
+        (
+            "a megabyte",
+            Box::new(|secret| {
+                secret.data.insert("tls.crt".into(), vec![b'A'; 1 << 20]);
+            }),
+        ),
+        (
+            "the key of another",
+            Box::new(move |secret| {
+                secret.data.insert("tls.key".into(), other.data["tls.key"].clone());
+            }),
+        ),
+        (
+            "of a dead object of the same name",
+            Box::new(|secret| {
+                secret.owner = Some("uid-of-a-former-link".into());
+            }),
+        ),
         ("from a backup", Box::new(|secret| secret.owner = None)),
     ];
     for (what, change) in edits {
@@ -249,7 +261,10 @@ fn an_exported_leaf_lives_long_and_is_not_renewed_by_time() {
     world.settle();
     let (status, word, text) = world.condition("far", IDENTITY_ISSUED);
     assert_eq!((&*status, &*word), ("True", reason::EXPORT_EXPIRING));
-    assert!(text.contains("kubectl annotate") && text.contains("restpipe-operator export"), "{text}");
+    assert!(
+        text.contains("kubectl annotate") && text.contains("restpipe-operator export"),
+        "{text}"
+    );
     assert_eq!(world.events_of(reason::EXPORT_EXPIRING), 1);
     assert_eq!(serial(&world, "far"), first);
 
@@ -301,7 +316,9 @@ fn an_exported_client_is_given_an_address_that_is_reached_from_outside() {
     world.settle();
     assert!(settings(&world).contains("\"[2001:db8::1]:30072\""), "{}", settings(&world));
     assert_eq!(serial(&world, "far"), serial_before);
-    world.change("far", |link| link.spec.export.as_mut().unwrap().address = Some("10.0.0.256:1".into()));
+    world.change("far", |link| {
+        link.spec.export.as_mut().unwrap().address = Some("10.0.0.256:1".into())
+    });
     world.settle();
     assert_eq!(world.condition("far", ACCEPTED).1, reason::ADDRESS_INVALID);
 }

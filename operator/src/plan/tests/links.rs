@@ -282,8 +282,12 @@ fn the_words_of_nodes_have_their_reasons_and_a_clock_in_a_sentence_is_left_out()
             assert!(detail.contains("renew it"), "{detail}");
         }
     }
-    let refusal = "the server refused it (alert): from a; the clock here says 2027-01-15T08:00:00Z: compare";
-    assert_eq!(trouble_of("refused_cert", refusal).detail, "the server refused it (alert): from a: compare");
+    let refusal =
+        "the server refused it (alert): from a; the clock here says 2027-01-15T08:00:00Z: compare";
+    assert_eq!(
+        trouble_of("refused_cert", refusal).detail,
+        "the server refused it (alert): from a: compare"
+    );
     assert!(trouble_of("x", &"ü\n".repeat(5000)).detail.chars().count() <= 1024);
 }
 

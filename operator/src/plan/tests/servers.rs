@@ -141,12 +141,8 @@ fn endpoints_name_the_best_way_from_outside_first() {
         ..Default::default()
     });
     world.settle();
-    let expected = [
-        "pipe.example:7072",
-        "203.0.113.9:7072",
-        "2001:db8::9:7072",
-        "hub-restpipe.shop.svc:7072",
-    ];
+    let expected =
+        ["pipe.example:7072", "203.0.113.9:7072", "2001:db8::9:7072", "hub-restpipe.shop.svc:7072"];
     assert_eq!(endpoints(&world), expected);
 }
 

@@ -10,12 +10,12 @@ use restpipe_api::names::MANAGED_BY;
 use restpipe_api::{RestPipeLink, RestPipeServer, pods};
 use restpipe_identity::{Credentials, Roots, Usage, inspect};
 
+use crate::plan::Event;
 use crate::plan::authority::SPREAD_TIME;
 use crate::plan::claims::{key_of, server_of};
 use crate::plan::link::{self, ClientPodSeen, LinkPlan, LinkSeen, LinkServer};
 use crate::plan::server::{self, ServerPlan, ServerSeen};
 use crate::plan::time::time;
-use crate::plan::Event;
 use crate::seen::{Key, PipeSeen, PodSeen, SecretSeen, ServerPodSeen, ServerPodState, Trouble};
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -35,7 +35,12 @@ pub(super) struct Node {
 impl Node {
     fn read(secret: &SecretSeen) -> Self {
         let part = |key: &str| secret.data[key].clone();
-        Self { cert: part("tls.crt"), key: part("tls.key"), bundle: part("ca.crt"), connected: true }
+        Self {
+            cert: part("tls.crt"),
+            key: part("tls.key"),
+            bundle: part("ca.crt"),
+            connected: true,
+        }
     }
 
     fn trusts(&self) -> BTreeSet<String> {
@@ -351,7 +356,8 @@ pub(super) fn trouble(reason: &'static str) -> Trouble {
 
 /// The Secret as a watch would show it.
 pub(super) fn seen(secret: &Secret) -> SecretSeen {
-    let owner = secret.meta().owner_references.iter().flatten().find(|one| one.controller == Some(true));
+    let owner =
+        secret.meta().owner_references.iter().flatten().find(|one| one.controller == Some(true));
     SecretSeen {
         owner: owner.map(|owner| owner.uid.clone()),
         ours: secret.labels().get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1),
