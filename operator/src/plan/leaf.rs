@@ -1,5 +1,7 @@
 //! The Secret of a server or a link: whether its certificate must be issued, again or at all.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -14,9 +16,12 @@ use restpipe_identity::{
 use super::authority::CaState;
 use super::event::{self, Event};
 use super::node::NODE_TOML;
-use super::objects::{self, Owner, SECRET_TYPE};
+use super::objects::Owner;
 use super::time::time;
 use crate::seen::{SecretSeen, Trouble};
+
+pub(super) use standing::{EMPTY, applied, untouchable_secret};
+pub use standing::{Standing, standing};
 
 /// Annotation of the Secret: the value of [`restpipe_api::names::RENEW`] that was seen to.
 const RENEWED: &str = "restpipe.io/renewed";
@@ -25,34 +30,6 @@ const RENEWED: &str = "restpipe.io/renewed";
 const ISSUED_FOR: &str = "restpipe.io/issued-for";
 /// Annotation of the Secret: fingerprints of the roots that were in ca.crt when it was issued.
 const ISSUED_WITH: &str = "restpipe.io/issued-with";
-
-/// Whose a Secret is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// There is none.
-    Missing,
-    /// This object's.
-    Ours,
-    /// Of a former object of the same name: nothing in it is used, and it is written anew.
-    Former,
-    /// Somebody else's: never touched.
-    Foreign,
-    /// Ours, but of a type that cannot hold a certificate, and types cannot be changed.
-    WrongType,
-}
-
-/// Whose the Secret is, for the object with that UID.
-#[must_use]
-pub fn standing(secret: Option<&SecretSeen>, uid: &str) -> Standing {
-    let Some(secret) = secret else { return Standing::Missing };
-    let standing = match &secret.owner {
-        Some(owner) if owner == uid => Standing::Ours,
-        // A restored backup has our label, and lost its owner.
-        _ if secret.ours => Standing::Former,
-        _ => return Standing::Foreign,
-    };
-    if secret.type_ == SECRET_TYPE { standing } else { Standing::WrongType }
-}
 
 /// What a leaf Secret should hold.
 pub(super) struct LeafWant<'a> {
@@ -143,38 +120,6 @@ pub(super) fn plan(seen: Option<&SecretSeen>, want: &LeafWant<'_>, now: SystemTi
     }
 }
 
-/// What is compared with where there is no Secret.
-pub(super) static EMPTY: SecretSeen = SecretSeen {
-    owner: None,
-    ours: false,
-    type_: String::new(),
-    annotations: BTreeMap::new(),
-    data: BTreeMap::new(),
-};
-
-/// Why the Secret cannot be written, if so.
-pub(super) fn untouchable_secret(
-    standing: Standing,
-    name: &str,
-    namespace: &str,
-) -> Option<Trouble> {
-    match standing {
-        Standing::Foreign => Some(Trouble {
-            reason: reason::SECRET_CONFLICT,
-            detail: format!(
-                "the Secret {namespace}/{name} is there and was not made for this object, so it is left alone: look what it is for (kubectl describe secret -n {namespace} {name}), and delete or rename it"
-            ),
-        }),
-        Standing::WrongType => Some(Trouble {
-            reason: reason::SECRET_INVALID,
-            detail: format!(
-                "the Secret {namespace}/{name} is not of the type {SECRET_TYPE}, which cannot be changed: delete it, and it is made anew (kubectl delete secret -n {namespace} {name})"
-            ),
-        }),
-        Standing::Missing | Standing::Ours | Standing::Former => None,
-    }
-}
-
 fn untouchable(standing: Standing, want: &LeafWant<'_>) -> Option<Trouble> {
     untouchable_secret(standing, &want.secret, &want.owner.namespace)
 }
@@ -260,24 +205,6 @@ fn rewrite(
     annotations.extend(renewed.map(|value| (RENEWED.to_owned(), value)));
     let secret = applied(seen, want.owner, &want.secret, annotations, data);
     LeafPlan { secret, ..identity(want, Some(info), now) }
-}
-
-/// The Secret to apply, unless `seen` holds all of it already.
-pub(super) fn applied(
-    seen: &SecretSeen,
-    owner: &Owner,
-    name: &str,
-    annotations: BTreeMap<String, String>,
-    data: BTreeMap<String, Vec<u8>>,
-) -> Option<Secret> {
-    let there = seen.ours
-        && seen.owner.as_deref() == Some(&*owner.uid)
-        && data.iter().all(|(key, bytes)| seen.data.get(key) == Some(bytes))
-        && annotations.iter().all(|(key, value)| seen.annotations.get(key) == Some(value));
-    if there {
-        return None;
-    }
-    Some(objects::secret(owner.meta(name.to_owned(), annotations), SECRET_TYPE, data))
 }
 
 /// The part of a plan that a certificate decides.

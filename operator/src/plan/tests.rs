@@ -2,6 +2,9 @@
 
 mod claims;
 mod conditions;
+mod exported;
+mod external;
+mod lag;
 mod leafs;
 mod links;
 mod recovery;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use restpipe_api::Export;
 use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, reason};
 use restpipe_api::names::RENEW;
 use restpipe_identity::{BACKDATE, CA_LIFETIME, CertificateAuthority, Usage};
@@ -16,9 +15,11 @@ use crate::plan::leaf::renewal_at;
 use crate::plan::time::system;
 use crate::seen::SecretSeen;
 
-fn serial(world: &World, link: &str) -> String {
+pub(super) fn serial(world: &World, link: &str) -> String {
     info(&world.secret_of(link).data["tls.crt"]).serial
 }
+
+type Edit = Box<dyn Fn(&mut SecretSeen)>;
 
 fn edit(world: &mut World, name: &str, edit: impl FnOnce(&mut SecretSeen)) {
     let key = crate::plan::claims::key_of(world.link(name));
@@ -67,7 +68,7 @@ fn what_is_missing_edited_or_foreign_in_a_secret_of_ours_is_made_anew() {
     let stranger = CertificateAuthority::create("stranger", CA_LIFETIME, World::new().now).unwrap();
     let other = World::with_clients(&["a"]);
     let other = other.secret_of("a").clone();
-    let edits: Vec<(&str, Box<dyn Fn(&mut SecretSeen)>)> = vec![
+    let edits: Vec<(&str, Edit)> = vec![
         ("emptied", Box::new(|secret| secret.data.clear())),
         ("a key gone", Box::new(|secret| drop(secret.data.remove("tls.key")))),
         (
@@ -107,7 +108,7 @@ fn what_is_missing_edited_or_foreign_in_a_secret_of_ours_is_made_anew() {
         assert_eq!(world.can_connect("a"), Ok(()), "{what}");
     }
     // The bundle, the settings and the label are put right without another certificate.
-    let edits: Vec<Box<dyn Fn(&mut SecretSeen)>> = vec![
+    let edits: Vec<Edit> = vec![
         Box::new(move |secret| {
             secret.data.insert("ca.crt".into(), stranger.cert_pem().into());
         }),
@@ -128,27 +129,28 @@ fn what_is_missing_edited_or_foreign_in_a_secret_of_ours_is_made_anew() {
 
 #[test]
 fn a_leaf_for_another_name_or_role_or_of_another_ca_is_replaced() {
-    let world = World::with_clients(&["a", "b"]);
     let another = World::with_clients(&["a"]);
-    let server = world.secret.clone().unwrap();
-    for of in [world.secret_of("b"), another.secret_of("a"), &server] {
+    type Source = fn(&World) -> SecretSeen;
+    let sources: [Source; 2] =
+        [|world| world.secret_of("b").clone(), |world| world.secret.clone().unwrap()];
+    let elsewhere = |_: &World| another.secret_of("a").clone();
+    let sources = sources.iter().map(|source| source as &dyn Fn(&World) -> SecretSeen);
+    for source in sources.chain([&elsewhere as &dyn Fn(&World) -> SecretSeen]) {
         let mut world = World::with_clients(&["a", "b"]);
-        world.ca_secret.clone_from(&self::world_ca(&world));
+        let other = source(&world);
+        let before = serial(&world, "a");
         edit(&mut world, "a", |secret| {
             for key in ["tls.crt", "tls.key"] {
-                secret.data.insert(key.into(), of.data[key].clone());
+                secret.data.insert(key.into(), other.data[key].clone());
             }
         });
         world.settle();
         world.sync("a");
         assert_eq!(world.can_connect("a"), Ok(()));
+        assert!(![before, info(&other.data["tls.crt"]).serial].contains(&serial(&world, "a")));
         let name = info(&world.secret_of("a").data["tls.crt"]).names;
         assert_eq!(name, ["a.clients.hub.shop.restpipe"]);
     }
-}
-
-fn world_ca(world: &World) -> Option<SecretSeen> {
-    world.ca_secret.clone()
 }
 
 #[test]
@@ -236,91 +238,6 @@ fn next_to_the_end_of_a_ca_leafs_are_not_renewed_over_and_over() {
     let renewed = world.events_of(RENEWED);
     assert!((2..=4).contains(&renewed), "{renewed} renewals of two leafs");
     assert!(world.plan_server().again_in.unwrap() > Duration::from_secs(10));
-}
-
-#[test]
-fn an_exported_leaf_lives_long_and_is_not_renewed_by_time() {
-    let mut world = World::with_clients(&["far"]);
-    world.change("far", |link| link.spec.export = Some(Export::default()));
-    world.settle();
-    let first = serial(&world, "far");
-    let end = info(&world.secret_of("far").data["tls.crt"]).not_after;
-    assert_eq!(end, world.now + 90 * DAY);
-    let status = world.link("far").status.clone().unwrap();
-    assert_eq!(status.identity.unwrap().renewal_time, None);
-    world.clients.clear();
-    world.link_pods.clear();
-
-    world.now = end - 15 * DAY;
-    world.settle();
-    assert_eq!(world.condition("far", IDENTITY_ISSUED).1, reason::ISSUED);
-    let server = world.plan_server();
-    let wait = world.plan_link("far", &server).again_in.unwrap();
-    assert_eq!(wait, DAY, "it wakes up to warn");
-    world.now = end - 14 * DAY;
-    world.settle();
-    let (status, word, text) = world.condition("far", IDENTITY_ISSUED);
-    assert_eq!((&*status, &*word), ("True", reason::EXPORT_EXPIRING));
-    assert!(
-        text.contains("kubectl annotate") && text.contains("restpipe-operator export"),
-        "{text}"
-    );
-    assert_eq!(world.events_of(reason::EXPORT_EXPIRING), 1);
-    assert_eq!(serial(&world, "far"), first);
-
-    // Then it is asked for; what is in use outside is still the old one.
-    let annotations: BTreeMap<_, _> = [(RENEW.to_owned(), "1".to_owned())].into();
-    world.sync_all();
-    world.sync("far");
-    world.change("far", |link| link.metadata.annotations = Some(annotations));
-    world.settle();
-    assert_ne!(serial(&world, "far"), first);
-    let (_, word, text) = world.condition("far", IDENTITY_ISSUED);
-    assert_eq!(word, reason::EXPORT_EXPIRING);
-    assert!(text.contains("the Secret holds a newer one"), "{text}");
-    world.sync("far");
-    world.settle();
-    assert_eq!(world.condition("far", IDENTITY_ISSUED).1, reason::ISSUED);
-
-    // What has ended is of no use to anybody.
-    let second = serial(&world, "far");
-    world.pass(91 * DAY);
-    world.settle();
-    assert_ne!(serial(&world, "far"), second);
-}
-
-#[test]
-fn a_link_that_is_no_longer_exported_gets_a_short_life_again() {
-    let mut world = World::with_clients(&["far"]);
-    world.change("far", |link| link.spec.export = Some(Export::default()));
-    world.settle();
-    world.change("far", |link| link.spec.export = None);
-    world.settle();
-    let end = info(&world.secret_of("far").data["tls.crt"]).not_after;
-    assert_eq!(end, world.now + DAY);
-}
-
-#[test]
-fn an_exported_client_is_given_an_address_that_is_reached_from_outside() {
-    let mut world = World::with_clients(&["far"]);
-    let settings = |world: &World| {
-        String::from_utf8(world.secret_of("far").data["node.toml"].clone()).unwrap()
-    };
-    world.server.spec.hostnames = vec!["pipe.shop.example".into()];
-    world.change("far", |link| link.spec.export = Some(Export::default()));
-    world.settle();
-    assert!(settings(&world).contains("\"pipe.shop.example:7072\""), "{}", settings(&world));
-    let serial_before = serial(&world, "far");
-    let given = Some("[2001:db8::1]:30072".to_owned());
-    world.change("far", |link| link.spec.export.as_mut().unwrap().address = given);
-    world.settle();
-    assert!(settings(&world).contains("\"[2001:db8::1]:30072\""), "{}", settings(&world));
-    assert_eq!(serial(&world, "far"), serial_before);
-    world.change("far", |link| {
-        link.spec.export.as_mut().unwrap().address = Some("10.0.0.256:1".into())
-    });
-    world.settle();
-    assert_eq!(world.condition("far", ACCEPTED).1, reason::ADDRESS_INVALID);
 }
 
 #[test]
