@@ -222,7 +222,10 @@ fn early_end(address: SocketAddr, why: Why, credentials: &Credentials) -> DialEr
     };
     let reason = match alert {
         alert if alert.contains("CertificateExpired") => "refused_expired",
-        alert if alert.contains("UnknownCA") => "refused_unknown_ca",
+        // The latter: of a CA with the name of one that is trusted.
+        alert if alert.contains("UnknownCA") || alert.contains("DecryptError") => {
+            "refused_unknown_ca"
+        }
         _ => "refused_cert",
     };
     let leaf = credentials.leaf();
