@@ -1,6 +1,5 @@
 //! Pipes: how they are dialled, accepted, kept and replaced.
 
-mod backoff;
 mod dial;
 mod listen;
 mod name;
@@ -15,7 +14,6 @@ use restpipe_pipe::{Budget, PipeConfig, Role, Why};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use backoff::Backoff;
 pub use dial::Dialer;
 pub use listen::{Admission, ListenLimits, Listener};
 pub use name::instance_name;

@@ -102,6 +102,8 @@ struct Shared {
 struct Table {
     peers: BTreeMap<Arc<str>, Vec<Arc<Peer>>>,
     operators: Vec<Arc<Peer>>,
+    /// What pipes are told that come while the node stops.
+    draining: Option<String>,
     seen: HashSet<Arc<str>>,
     allowed: Allowed,
 }
@@ -212,7 +214,7 @@ impl Router {
     /// Adds a pipe; what it takes the place of is ended or left to drain.
     pub fn register(&self, peer: Peer) -> Arc<Peer> {
         let peer = Arc::new(peer);
-        let replaced = self.write(|table| {
+        let (replaced, draining) = self.write(|table| {
             let pipes = match &peer.key {
                 None => &mut table.operators,
                 Some(key) => {
@@ -229,10 +231,13 @@ impl Router {
             };
             let replaced: Vec<_> = pipes.iter().filter(same).cloned().collect();
             pipes.push(peer.clone());
-            replaced
+            (replaced, table.draining.clone())
         });
         for old in replaced {
             replace(&old, &peer);
+        }
+        if let Some(detail) = draining {
+            peer.pipe.go_away(GoAwayReason::Draining, &detail, Duration::ZERO);
         }
         peer
     }
@@ -273,8 +278,10 @@ impl Router {
         self.len() == 0
     }
 
-    /// Tells every peer to open no more streams.
+    /// Tells every peer to open no more streams, also those that are only
+    /// about to be there.
     pub fn drain(&self, detail: &str) {
+        self.write(|table| table.draining = Some(detail.to_owned()));
         for peer in self.peers().into_iter().chain(self.operators()) {
             peer.pipe.go_away(GoAwayReason::Draining, detail, Duration::ZERO);
         }

@@ -35,6 +35,8 @@ pub struct Running {
     pub gateway: SocketAddr,
     /// Where it waits for pipes, if it is a server.
     pub pipe: Option<SocketAddr>,
+    /// Its admin port, if it has one.
+    pub admin: Option<SocketAddr>,
     /// Its pipes.
     pub router: Router,
     /// Its connects and disconnects.
@@ -57,6 +59,7 @@ impl Running {
         let running = |task| Self {
             gateway: gateway.expect("a TCP gateway"),
             pipe: node.pipe_listener(),
+            admin: node.admin(),
             router: node.router().clone(),
             presence: node.presence().clone(),
             recorder: node.recorder().clone(),
@@ -188,10 +191,15 @@ impl Pki {
     ) -> Running {
         let args = NodeArgs {
             server: Some(pipe.to_string().parse().expect("an address")),
-            server_name: Some(SERVER.parse().expect("a name")),
+            server_name: args.server_name.or_else(|| Some(SERVER.parse().expect("a name"))),
             ..args
         };
         self.start(Role::Client, name, args, registry).await
+    }
+
+    /// The CA itself.
+    pub fn authority(&self) -> &CertificateAuthority {
+        &self.0
     }
 
     /// An identity of this CA.

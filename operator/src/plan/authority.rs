@@ -191,7 +191,7 @@ impl CaState {
 
     /// The root that signs, for the operator's own leaf too.
     #[must_use]
-    pub fn signer(&self) -> &CertificateAuthority {
+    pub fn signer(&self) -> &Arc<CertificateAuthority> {
         &self.current.ca
     }
 

@@ -77,8 +77,13 @@ pub async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError>
     Ok(found)
 }
 
-/// Dials `address` and opens a pipe, whose driver runs as a task of its own: [`secure`] and
-/// [`Secured::open`] in one.
+/// Dials `address` and opens a pipe: [`secure`] and [`Secured::open`] in one.
+///
+/// The driver runs as a task of its own. Dropping the handle does not end the pipe;
+/// [`PipeHandle::close`] does, and [`PipeHandle::go_away`] in good order. A server that does not
+/// want the pipe says so behind its HELLO: mostly that is an error here, else
+/// [`PipeHandle::ended`] has it soon. Watch [`PipeHandle::state`] as well: in
+/// [`PipeState::Replacing`](crate::PipeState::Replacing) the server asks for a fresh pipe.
 ///
 /// # Errors
 /// Why there is no pipe.
@@ -187,9 +192,23 @@ impl Secured<'_> {
         let Self { stream, verified, credentials } = self;
         let (pipe, driver) = open(stream, Role::Dialer, config, service);
         tokio::spawn(driver);
-        match pipe.opened().await {
+        let mut opening = Opening(Some(pipe.clone()));
+        let opened = pipe.opened().await;
+        opening.0 = None;
+        match opened {
             Ok(info) => Ok(Dialled { pipe, hello: info.hello, verified }),
             Err(why) => Err(early_end(verified.address, why, credentials)),
+        }
+    }
+}
+
+/// Closes a pipe that nobody waits for any more: its driver would keep it.
+struct Opening(Option<PipeHandle>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(pipe) = self.0.take() {
+            pipe.close("the dial was given up");
         }
     }
 }
@@ -203,7 +222,10 @@ fn early_end(address: SocketAddr, why: Why, credentials: &Credentials) -> DialEr
     };
     let reason = match alert {
         alert if alert.contains("CertificateExpired") => "refused_expired",
-        alert if alert.contains("UnknownCA") => "refused_unknown_ca",
+        // The latter: of a CA with the name of one that is trusted.
+        alert if alert.contains("UnknownCA") || alert.contains("DecryptError") => {
+            "refused_unknown_ca"
+        }
         _ => "refused_cert",
     };
     let leaf = credentials.leaf();

@@ -5,11 +5,13 @@
 //! can be run against each other on a virtual clock. [`Driver`] is the one
 //! task that owns a stream and turns its readiness into calls of the session.
 //! [`PipeHandle`] is what everybody else holds. [`dial`] and [`tls`] are how a
-//! pipe comes to be over TCP and TLS; the rest knows of neither.
+//! pipe comes to be over TCP and TLS, with the pauses of [`backoff`] between dials; the rest
+//! knows of neither.
 //!
 //! After TLS both sides are alike: who dialled shows only in the stream ids.
 
 mod ask;
+pub mod backoff;
 mod body;
 pub mod budget;
 pub mod dial;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use restpipe_config::{Hostname, ServerAddress};
 use restpipe_identity::PeerName;
+use restpipe_pipe::backoff::{Backoff, HEALTHY};
 use restpipe_pipe::dial::{DialError, Dialled, lookup, secure};
 use restpipe_pipe::pb::GoAwayReason;
 use restpipe_pipe::{PipeState, Why};
@@ -14,7 +15,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::backoff::{Backoff, HEALTHY};
 use super::{Failure, PipeParts, RENEW_SPREAD};
 use crate::dispatch::PeerService;
 use crate::presence::{Change, PresenceEvent};
