@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use restpipe_api::condition::reason;
 use restpipe_api::{RestPipeLink, RestPipeServer, names};
-use restpipe_config::Hostname;
+use restpipe_config::{Hostname, ServerAddress};
 use restpipe_identity::{NameError, PeerName};
 
 use crate::seen::{Key, Names};
@@ -161,6 +161,13 @@ fn fit_by_itself(
             ));
         }
         Err(error) => return Err(invalid(hostname, &error.to_string())),
+    }
+    let outside = link.spec.export.as_ref().and_then(|export| export.address.as_ref());
+    if let Some(address) = outside
+        && let Err(error) = address.parse::<ServerAddress>()
+    {
+        let message = format!("spec.export.address {address:?} cannot be dialled: {error}");
+        return Err(Refusal::new(reason::ADDRESS_INVALID, message));
     }
     // As the server's node reads it: one bad name would have it refuse all of its settings.
     match hostname.parse::<Hostname>() {

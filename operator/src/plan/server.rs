@@ -49,7 +49,8 @@ pub struct ServerSeen<'a> {
     pub user_ca: Option<&'a SecretSeen>,
     /// The Secret `<server>-restpipe-server`.
     pub secret: Option<&'a SecretSeen>,
-    /// The leaf Secrets of the links, by the link.
+    /// The Secrets `<link>-restpipe-link`, by the link: whoever's they are, and without need of
+    /// their private keys. A rotation of the CA waits for accepted links that are not in it.
     pub link_secrets: &'a BTreeMap<Key, Arc<SecretSeen>>,
     /// The Service `<server>-restpipe`.
     pub service: Option<&'a Service>,

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use kube::ResourceExt;
 use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, reason};
 use restpipe_api::names;
+use restpipe_config::ServerAddress;
 use restpipe_identity::{LONG_LEAF_LIFETIME, TLS_CERT, Usage, rfc3339};
 
 use super::{Found, LinkSeen, connected};
@@ -79,7 +80,9 @@ fn node_toml(seen: &LinkSeen<'_>, view: &ServerView) -> Result<String, Trouble> 
         || format!("{}:{}", names::service_host(&server.name, &server.namespace), view.port);
     let address = match &seen.link.spec.export {
         Some(export) => {
-            let best = || view.endpoints.first().map(address_of);
+            // What a load balancer says of itself is not ours to trust in.
+            let dialled = |address: &String| address.parse::<ServerAddress>().is_ok();
+            let best = || view.endpoints.iter().map(address_of).find(dialled);
             export.address.clone().or_else(best).unwrap_or_else(inside)
         }
         None => inside(),

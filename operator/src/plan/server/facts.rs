@@ -41,12 +41,19 @@ pub(super) fn next_names(seen: &ServerSeen<'_>, uid: &str, claims: &Claims) -> N
 pub(super) fn evidence<'a>(seen: &ServerSeen<'a>, uid: &str, claims: &'a Claims) -> Evidence<'a> {
     let own = seen.secret.filter(|secret| leaf::standing(Some(secret), uid) == Standing::Ours);
     let own = own.map(|secret| leaf_fact(secret, None, false));
-    let clients = claims.accepted().filter_map(|(key, verdict)| {
-        let secret: &'a SecretSeen = seen.link_secrets.get(key)?;
-        let ours = leaf::standing(Some(secret), &verdict.uid) == Standing::Ours;
-        ours.then(|| leaf_fact(secret, Some(&verdict.hostname), verdict.exported))
-    });
-    Evidence { pods: seen.pods, told: seen.told, leafs: own.into_iter().chain(clients).collect() }
+    let mut leafs: Vec<LeafFact<'a>> = own.into_iter().collect();
+    let mut unknown = Vec::new();
+    for (key, verdict) in claims.accepted() {
+        match seen.link_secrets.get(key) {
+            Some(secret) if leaf::standing(Some(secret), &verdict.uid) == Standing::Ours => {
+                leafs.push(leaf_fact(secret, Some(&verdict.hostname), verdict.exported));
+            }
+            // Nothing that a rotation could change.
+            Some(_) => {}
+            None => unknown.push(&*verdict.hostname),
+        }
+    }
+    Evidence { pods: seen.pods, told: seen.told, leafs, unknown }
 }
 
 fn leaf_fact<'a>(

@@ -239,6 +239,43 @@ fn a_ca_of_the_users_is_taken_over_step_by_step_and_so_is_its_successor() {
 }
 
 #[test]
+fn secrets_that_were_not_looked_at_yet_keep_the_old_root() {
+    let mut world = World::with_clients(&["a"]);
+    ask(&mut world, "1");
+    while world.server.status.as_ref().unwrap().ca.as_ref().unwrap().phase != CaPhase::Switching {
+        run(&mut world, 1);
+    }
+    world.pass(HOUR);
+    world.sync_all();
+    let secrets = std::mem::take(&mut world.link_secrets);
+    for _ in 0..5 {
+        // A restarted operator sees the server before the links.
+        let plan = world.plan_server();
+        let ca = plan.status.ca.unwrap();
+        assert_eq!((ca.phase, ca.waiting_for), (CaPhase::Switching, vec!["a".into()]));
+        world.pass(HOUR);
+    }
+    world.link_secrets = secrets;
+    run(&mut world, 8);
+    assert_eq!(ca(&world).phase, CaPhase::Stable);
+}
+
+#[test]
+fn a_link_whose_secret_is_somebody_elses_holds_nobody_up() {
+    let mut world = World::with_clients(&["a"]);
+    let key = world.add(super::world::link("shop", "b"));
+    world.link_secrets.insert(key, std::sync::Arc::new(foreign("Opaque", &[("x", b"y")])));
+    ask(&mut world, "1");
+    for _ in 0..12 {
+        world.settle();
+        world.sync_server();
+        world.sync("a");
+        world.pass(MINUTE);
+    }
+    assert_eq!((ca(&world).phase, world.events_of(ROTATION_DONE)), (CaPhase::Stable, 1));
+}
+
+#[test]
 fn a_wish_that_is_taken_back_while_the_root_is_spread_leaves_all_as_it_was() {
     let mut world = World::with_clients(&["a"]);
     let own = ca(&world).fingerprint;
