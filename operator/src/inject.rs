@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 pub use options::{BadOptions, InjectOptions, PullPolicy};
 pub use quantity::{BadQuantity, Quantity};
 pub use refusal::Refusal;
-pub(crate) use refusal::shown;
+pub(crate) use refusal::{plain, shown};
 
 use annotations::Wanted;
 use patch::Adds;

@@ -66,6 +66,15 @@ pub(super) struct Containers<'a> {
 impl<'a> Containers<'a> {
     fn read(spec: &'a Map<String, Value>, field: &'static str) -> Result<Self, Refusal> {
         let list = List::read(spec, field)?;
+        // A patch of what is no list would fail.
+        if list.all.iter().any(|container| {
+            !matches!(container.get("env"), None | Some(Value::Null | Value::Array(_)))
+        }) {
+            return Err(Refusal::Malformed {
+                field: format!("spec.{field}[].env"),
+                expected: "a list",
+            });
+        }
         Ok(Self {
             field,
             present: list.present,

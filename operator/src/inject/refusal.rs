@@ -7,11 +7,22 @@ use super::quantity::BadQuantity;
 /// Bytes of a user's text that a message repeats.
 const MAX_SHOWN: usize = 80;
 
-/// A user's text as it stands in messages and logs: quoted, without control characters, and short.
+/// A user's text as it stands in messages: quoted, without control characters, and short.
 pub(crate) fn shown(text: &str) -> String {
+    let (start, more) = start(text);
+    format!("{start:?}{more}")
+}
+
+/// The same without quotes, for logs.
+pub(crate) fn plain(text: &str) -> String {
+    let (start, more) = start(text);
+    format!("{}{more}", start.escape_debug())
+}
+
+fn start(text: &str) -> (&str, &'static str) {
     match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
+        Some((end, _)) => (&text[..end], "…"),
+        None => (text, ""),
     }
 }
 
@@ -155,6 +166,7 @@ mod tests {
     #[test]
     fn what_users_write_is_shown_short_and_on_one_line() {
         assert_eq!(shown("a\nb"), r#""a\nb""#);
+        assert_eq!(plain("a\nb"), r"a\nb");
         let long = shown(&"ü".repeat(1000));
         assert_eq!(long.chars().count(), MAX_SHOWN + 3);
     }

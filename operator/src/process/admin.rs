@@ -82,3 +82,45 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_admin_port_tells_life_readiness_and_metrics() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let asked = is_ready.clone();
+        let ready = move || match asked.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err("not yet".to_owned()),
+        };
+        let stop = CancellationToken::new();
+        let admin = Admin::new(registry().expect("metrics"), ready);
+        let running = tokio::spawn(admin.run(listener, stop.clone()));
+        let get = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            answer
+        };
+        assert!(get("/live").await.ends_with("\r\n\r\nlive\n"));
+        let answer = get("/ready").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("not yet\n"), "{answer}");
+        is_ready.store(true, Ordering::SeqCst);
+        assert!(get("/ready").await.starts_with("HTTP/1.1 200"));
+        assert!(get("/metrics").await.contains("process_resident_memory_bytes"));
+        assert!(get("/shutdown").await.starts_with("HTTP/1.1 404"));
+        stop.cancel();
+        running.await.expect("ended");
+    }
+}

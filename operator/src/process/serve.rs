@@ -112,3 +112,39 @@ async fn failed(error: &io::Error, pause: &mut Duration) {
     tokio::time::sleep(*pause).await;
     *pause = (2 * *pause).min(LONGEST_PAUSE);
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_connection_too_many_waits_until_another_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let limits = Limits { connections: 1, head_timeout: Duration::from_secs(60) };
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let (accepted, mut was_accepted) = tokio::sync::mpsc::unbounded_channel();
+        let plain = move |stream: TcpStream| {
+            let _ = accepted.send(());
+            std::future::ready(Some(stream))
+        };
+        let stop = CancellationToken::new();
+        let end = Duration::from_secs(60);
+        let running = tokio::spawn(run(listener, plain, router, limits, end, stop.clone()));
+
+        let first = TcpStream::connect(address).await.expect("connected");
+        was_accepted.recv().await.expect("accepted");
+        let mut second = TcpStream::connect(address).await.expect("in the kernel's queue");
+        second.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        assert!(was_accepted.try_recv().is_err());
+        drop(first);
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("here"), "{answer}");
+        stop.cancel();
+        running.await.expect("ended");
+    }
+}

@@ -5,7 +5,7 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::inject::{InjectOptions, Injection, Links, Node, Refusal, inject, shown};
+use crate::inject::{InjectOptions, Injection, Links, Node, Refusal, inject, plain, shown};
 
 /// The version of admission that is spoken.
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -59,9 +59,9 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// What it says.
     pub decision: Decision,
-    /// The pod's namespace, quoted.
+    /// The pod's namespace, fit for a log.
     pub namespace: String,
-    /// The pod's name, or what its name will start with; quoted.
+    /// The pod's name, or what its name will start with; fit for a log.
     pub pod: String,
     /// Whether it is a trial.
     pub dry_run: bool,
@@ -130,8 +130,8 @@ pub fn review(body: &[u8], look: &dyn Links, options: &InjectOptions) -> Result<
     Ok(Answer {
         body: serde_json::to_vec(&review).map_err(unwritable)?,
         decision,
-        namespace: shown(namespace),
-        pod: shown(pod_name(request.object.as_ref())),
+        namespace: plain(namespace),
+        pod: plain(pod_name(request.object.as_ref())),
         dry_run: request.dry_run.unwrap_or_default(),
     })
 }

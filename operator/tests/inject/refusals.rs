@@ -110,6 +110,7 @@ fn pods_in_which_a_sidecar_can_not_be_are_refused() {
         (json!({ "containers": {} }), "malformed: spec.containers"),
         (json!({ "containers": [1] }), "malformed: spec.containers"),
         (json!({ "initContainers": "x" }), "malformed: spec.initContainers"),
+        (with(json!({ "name": "app", "env": "x" })), "malformed: spec.containers[].env"),
         (
             port(7070),
             "port_taken: container \"app\" declares port 7070, which is the gateway's: move",
