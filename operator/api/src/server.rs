@@ -30,8 +30,9 @@ use crate::shared::IdentityStatus;
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Connected", type_ = "integer", json_path = ".status.clients.connected", description = "Links that have at least one pipe"),
     printcolumn(name = "Links", type_ = "integer", json_path = ".status.clients.accepted", description = "Links that may connect"),
-    printcolumn(name = "CA-Expires", type_ = "date", json_path = ".status.ca.notAfter"),
-    printcolumn(name = "Cert-Expires", type_ = "date", json_path = ".status.identity.notAfter", priority = 1),
+    // Not `date`, which is for the past: of a time to come it says <invalid>.
+    printcolumn(name = "CA-Expires", type_ = "string", json_path = ".status.ca.notAfter"),
+    printcolumn(name = "Cert-Expires", type_ = "string", json_path = ".status.identity.notAfter", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
 )]
 #[serde(rename_all = "camelCase")]
