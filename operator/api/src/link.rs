@@ -154,7 +154,7 @@ pub struct RestPipeLinkStatus {
     pub connections: Vec<Connection>,
     /// Pods that are annotated and have no sidecar, by name; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
     pub pods_without_sidecar: Vec<String>,
 }
 

@@ -186,11 +186,11 @@ pub struct RestPipeServerStatus {
     pub ca: Option<CaStatus>,
     /// Pods that are this server, by name; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
     pub pods: Vec<String>,
     /// Pods that are annotated and have no sidecar, by name; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
     pub pods_without_sidecar: Vec<String>,
 }
 
@@ -234,7 +234,7 @@ pub struct CaStatus {
     pub not_after: Time,
     /// Whom a rotation waits for, by hostname; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
     pub waiting_for: Vec<String>,
 }
 
