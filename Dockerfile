@@ -1,6 +1,7 @@
-# The image of the node: one binary, no shell, not root.
+# The images: one binary each, no shell, not root.
 #
 #   docker build --target sidecar -t restpipe .
+#   docker build --target operator -t restpipe-operator .
 #   docker run --rm --network host restpipe dev
 
 FROM docker.io/library/rust:1.95-bookworm AS build
@@ -8,9 +9,24 @@ WORKDIR /src
 COPY . .
 # What debuggers want is four fifths of the binary; the names in backtraces stay.
 RUN cargo build --release --locked --package restpipe --bin restpipe \
+        --package restpipe-operator --bin restpipe-operator \
     && mkdir /out \
-    && strip --strip-debug -o /out/restpipe target/release/restpipe
+    && strip --strip-debug -o /out/restpipe target/release/restpipe \
+    && strip --strip-debug -o /out/restpipe-operator target/release/restpipe-operator
 
+FROM gcr.io/distroless/cc-debian12:nonroot AS operator
+LABEL org.opencontainers.image.title="restpipe-operator" \
+      org.opencontainers.image.description="RestPipe on Kubernetes: controller, injecting webhook and command line" \
+      org.opencontainers.image.version="1.0.0-alpha.1" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY LICENSE /LICENSE
+COPY --from=build /out/restpipe-operator /restpipe-operator
+USER 65532:65532
+# Health and metrics, and the webhook.
+EXPOSE 8080 9443
+ENTRYPOINT ["/restpipe-operator"]
+
+# The last one is what a build without --target makes.
 FROM gcr.io/distroless/cc-debian12:nonroot AS sidecar
 LABEL org.opencontainers.image.title="restpipe" \
       org.opencontainers.image.description="A node of RestPipe: a durable, mutually authenticated, two-way REST pipe" \

@@ -51,6 +51,8 @@ pub struct AdminState {
     pub instance: String,
     /// Why the last dial failed.
     pub last_failure: LastFailure,
+    /// Of a client: where its server is, and the name that it expects there.
+    pub server: Option<(String, String)>,
 }
 
 /// The answer of `/status`.
@@ -67,6 +69,12 @@ pub struct Status {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,
+    /// Of a client: the server that it dials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Of a client: the name that the server's certificate must carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
     /// The identity in use.
     pub identity: IdentityStatus,
     /// The pipes that are up.
@@ -159,6 +167,7 @@ async fn status(State(state): State<AdminState>) -> Json<Status> {
     let credentials = state.creds.current();
     let leaf = credentials.leaf();
     let not_ready = state.gateway.why_not_ready().map(|why| why.trim_end().to_owned());
+    let (server, server_name) = state.server.unzip();
     let expired = leaf.not_after <= SystemTime::now();
     Json(Status {
         role: state.role,
@@ -166,6 +175,8 @@ async fn status(State(state): State<AdminState>) -> Json<Status> {
         instance: state.instance,
         ready: not_ready.is_none(),
         not_ready: not_ready.or_else(|| expired.then(|| "the certificate has expired".to_owned())),
+        server,
+        server_name,
         identity: IdentityStatus {
             name: credentials.name().to_string(),
             serial: leaf.serial.clone(),

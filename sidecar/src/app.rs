@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use restpipe_config::{BindAddress, End, Settings};
+use restpipe_config::{BindAddress, End, NameSettings, Settings};
 use restpipe_identity::{Credentials, Usage};
 use restpipe_pipe::Budget;
 use tokio::net::TcpListener;
@@ -19,12 +19,13 @@ use crate::dispatch::Dispatcher;
 use crate::gateway::{BoundGateway, Gateway};
 use crate::handler::Registry;
 use crate::link::{Dialer, LastFailure, Listener, PipeParts, instance_name};
+use crate::names::Names;
 use crate::presence::Presence;
-use crate::router::{Allowed, Router};
+use crate::router::Router;
 use crate::telemetry::Recorder;
 
-/// Reads the settings again; see [`Extras::reload`].
-pub type Reload = Box<dyn Fn() -> Result<Settings, restpipe_config::ConfigError> + Send + Sync>;
+/// Reads the settings again, or says that there is nothing new; see [`Extras::reload`].
+pub type Reload = Box<dyn FnMut() -> Option<Result<Settings, restpipe_config::ConfigError>> + Send>;
 
 /// What a node may have beside its settings.
 #[derive(Default)]
@@ -59,6 +60,7 @@ pub struct Node {
     creds: Creds,
     link: Link,
     router: Router,
+    names: Names,
     presence: Presence,
     recorder: Recorder,
     reload: Option<Reload>,
@@ -85,7 +87,7 @@ impl Node {
         let gateways = bind::bind_gateways(&settings).await?;
         let instance = instance_name(settings.pipe.instance.as_deref(), gateways[0].address());
         let (router, presence) = (Router::default(), Presence::default());
-        router.allow(allowed(&settings));
+        let names = Names::new(router.clone(), names(&settings));
         let gateway = Arc::new(Gateway::new(
             role,
             &settings.gateway.hosts,
@@ -122,11 +124,17 @@ impl Node {
             role: role.to_string(),
             instance,
             last_failure: parts.last_failure.clone(),
+            server: match &settings.pipe.end {
+                End::Dial { server, server_name } => {
+                    Some((server.to_string(), server_name.to_string()))
+                }
+                End::Listen { .. } => None,
+            },
         };
-        let admin = bind::bind_admin(&settings).await?;
+        let admin = bind::bind_admin(&settings)?;
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let admin = admin.map(|listener| (listener, admin_state));
-        let link = bind::link(&settings, parts)?;
+        let link = bind::link(&settings, parts, names.clone())?;
         Ok(Self {
             settings,
             gateway,
@@ -137,6 +145,7 @@ impl Node {
             creds,
             link,
             router,
+            names,
             presence,
             recorder,
             reload,
@@ -191,14 +200,12 @@ impl Node {
     }
 }
 
-fn allowed(settings: &Settings) -> Allowed {
-    let End::Listen { clients, suspended, .. } = &settings.pipe.end else {
-        return Allowed::default();
-    };
-    let names = |list: &[restpipe_config::Hostname]| {
-        list.iter().map(|name| name.as_str().to_owned()).collect()
-    };
-    Allowed { known: names(clients), suspended: names(suspended) }
+/// Who may connect; nobody connects to a client.
+fn names(settings: &Settings) -> NameSettings {
+    match &settings.pipe.end {
+        End::Listen { names, .. } => names.clone(),
+        End::Dial { .. } => NameSettings::default(),
+    }
 }
 
 /// Credentials made for this run alone, for `restpipe dev` and for tests.

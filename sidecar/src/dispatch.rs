@@ -204,7 +204,8 @@ fn to_event(
     Ok(Event { peer, verb, noun, args, query, mime, headers, body, body_len, deadline })
 }
 
-fn no_handler() -> Reply {
+/// The answer where nobody has the noun.
+pub(crate) fn no_handler() -> Reply {
     let mut reply = Reply::exception(&Exception::new(
         "NoHandler",
         "no handler of this node has that verb and noun",
@@ -223,7 +224,11 @@ fn panicked(panic: &(dyn Any + Send)) -> Exception {
 }
 
 /// Sends a reply; short bodies in one frame with the head.
-async fn send(verb: Verb, reply: Reply, responder: Responder) -> Result<(), StreamError> {
+pub(crate) async fn send(
+    verb: Verb,
+    reply: Reply,
+    responder: Responder,
+) -> Result<(), StreamError> {
     let Reply { code, status, mime, headers, body, body_len } = reply;
     let exact = match &body {
         ReplyBody::Whole(bytes) => Some(bytes.len() as u64),

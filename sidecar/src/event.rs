@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+pub use restpipe_pipe::{BodyTooLarge, ReadError};
 use restpipe_pipe::{CallError, RecvBody, pb};
 
 /// Return code of the original: the handler answered.
@@ -159,22 +160,6 @@ pub struct EventBody {
     len: Option<u64>,
 }
 
-/// A body is larger than its reader allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body is larger than {0} bytes")]
-pub struct BodyTooLarge(pub usize);
-
-/// Why a body could not be read whole.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It broke off.
-    #[error("the body broke off: {0}")]
-    Broken(#[from] CallError),
-    /// It is too large.
-    #[error(transparent)]
-    TooLarge(#[from] BodyTooLarge),
-}
-
 impl EventBody {
     pub(crate) fn new(body: RecvBody, len: Option<u64>) -> Self {
         let len = body.as_whole().map_or(len, |whole| Some(whole.len() as u64));
@@ -191,18 +176,7 @@ impl EventBody {
     /// # Errors
     /// If it breaks off or is larger.
     pub async fn read(&mut self, limit: usize) -> Result<Bytes, ReadError> {
-        let mut all = bytes::BytesMut::new();
-        while let Some(chunk) = self.chunk().await {
-            let chunk = chunk?;
-            if all.len() + chunk.len() > limit {
-                return Err(BodyTooLarge(limit).into());
-            }
-            if all.is_empty() && self.body.is_end() {
-                return Ok(chunk);
-            }
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
+        self.body.read(limit).await
     }
 }
 

@@ -1,24 +1,21 @@
 //! Pipes: how they are dialled, accepted, kept and replaced.
 
-mod backoff;
 mod dial;
 mod listen;
 mod name;
-mod verified;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use restpipe_identity::{Credentials, Usage};
 use restpipe_pipe::pb::{GoAwayReason, Hello};
+use restpipe_pipe::tls::trusted_roots;
 use restpipe_pipe::{Budget, PipeConfig, Role, Why};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use backoff::Backoff;
 pub use dial::Dialer;
-pub use listen::{ListenLimits, Listener};
+pub use listen::{Admission, ListenLimits, Listener};
 pub use name::instance_name;
 
 use crate::creds::Creds;
@@ -26,9 +23,6 @@ use crate::dispatch::Dispatcher;
 use crate::presence::{Change, Presence, PresenceEvent};
 use crate::router::{Peer, Router};
 use crate::telemetry::Recorder;
-
-/// TLS is finished within this time, or the connection is closed.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pipe is replaced this long before one of its certificates ends, or a
 /// tenth of the certificate's life before, if that is less.
@@ -101,13 +95,12 @@ impl LastFailure {
 
 impl PipeParts {
     fn config(&self, credentials: &Credentials, epoch: u64, live_epochs: Vec<u64>) -> PipeConfig {
-        let fingerprint = |root: &restpipe_identity::Root| hex_to_bytes(&root.info().fingerprint);
         let hello = Hello {
             instance: self.instance.clone(),
             boot_id: self.boot_id.to_vec().into(),
             epoch,
             live_epochs,
-            trusted_roots: credentials.roots().iter().map(fingerprint).collect(),
+            trusted_roots: trusted_roots(credentials),
             software: concat!("restpipe/", env!("CARGO_PKG_VERSION")).to_owned(),
             ..Hello::default()
         };
@@ -119,12 +112,16 @@ impl PipeParts {
     /// Keeps a pipe that is up until it ends: says so, has it replaced before
     /// a certificate ends, and takes it out of the router.
     async fn keep(&self, peer: Arc<Peer>, own: Arc<Credentials>) -> Why {
-        self.recorder.pipe_opened();
+        if !peer.is_operator() {
+            self.recorder.pipe_opened();
+        }
         info!(peer = %peer.hostname, address = %peer.address, instance = %peer.hello.instance, "pipe is up");
         self.tell(&peer, Change::Connect, None);
         let why = self.until_end(&peer, &own).await;
         self.router.unregister(&peer);
-        self.recorder.pipe_ended(&why);
+        if !peer.is_operator() {
+            self.recorder.pipe_ended(&why);
+        }
         info!(peer = %peer.hostname, address = %peer.address, reason = why.reason(), detail = %why, "pipe has ended");
         self.tell(&peer, Change::Disconnect, Some(why.reason()));
         why
@@ -146,7 +143,9 @@ impl PipeParts {
             tokio::select! {
                 why = peer.pipe.ended() => return why,
                 Ok(()) = renewals.changed() => {
-                    if !self.is_still_trusted(peer) {
+                    // A new pipe is told of renewals before it as well.
+                    let renewed = self.creds.current().content_hash() != own.content_hash();
+                    if !self.is_still_trusted(peer) || !renewed {
                         continue;
                     }
                     // A dialler makes its new pipe by itself.
@@ -193,6 +192,9 @@ impl PipeParts {
     }
 
     fn tell(&self, peer: &Peer, change: Change, reason: Option<&str>) {
+        if peer.is_operator() {
+            return;
+        }
         let mut event = PresenceEvent::new(change, &peer.hostname);
         event.instance = Some(peer.hello.instance.clone());
         event.address = Some(peer.address.to_string());
@@ -208,21 +210,4 @@ fn replace_in(left: Duration, own: &Credentials) -> Duration {
     let leaf = own.leaf();
     let life = leaf.not_after.duration_since(leaf.not_before).unwrap_or_default();
     left.saturating_sub(REPLACE_BEFORE.min(life / 10)).max(left / 2).max(REPLACE_AT_LEAST)
-}
-
-/// Settings that every pipe's socket gets.
-fn tune(stream: &TcpStream, heartbeat: Duration) -> std::io::Result<()> {
-    // Small frames go out at once, never after somebody's acknowledgement.
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
-    // A peer that acknowledges nothing is given up as soon as one that says
-    // nothing, and not after the kernel's quarter of an hour.
-    socket.set_tcp_user_timeout(Some(2 * heartbeat))?;
-    socket.set_keepalive(true)
-}
-
-fn hex_to_bytes(hex: &str) -> bytes::Bytes {
-    let digits: Vec<u8> =
-        hex.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect::<Vec<_>>().into()
 }

@@ -1,9 +1,13 @@
 //! Who is there: connects and disconnects, for `/-/events` and the hooks.
 
+mod lines;
+
 use std::time::SystemTime;
 
 use serde::Serialize;
 use tokio::sync::broadcast;
+
+pub(crate) use lines::EventLines;
 
 /// Events that a slow reader of the stream may lag behind before it misses
 /// some; it is told that it did.

@@ -1,5 +1,7 @@
 //! Who is connected, and which pipe a call takes.
 
+mod view;
+
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 use restpipe_pipe::pb::{GoAwayReason, Hello};
 use restpipe_pipe::{PipeHandle, PipeState, Role};
 use rustls::pki_types::CertificateDer;
-use serde::Serialize;
 use tokio::sync::watch;
 
+pub use view::PeerView;
+pub(crate) use view::hex;
+
 use crate::gateway::path::Target;
-use crate::presence::{Change, PresenceEvent};
 
 /// The name under which a client keeps the pipe to its server.
 pub const SERVER: &str = "server";
@@ -25,8 +28,9 @@ const MAX_REMEMBERED: usize = 65_536;
 /// One pipe, and whose it is.
 #[derive(Debug)]
 pub struct Peer {
-    /// Under what it is called: a client's hostname, or [`SERVER`].
-    pub key: Arc<str>,
+    /// Under what it is called: a client's hostname, [`SERVER`], or nothing
+    /// for an operator, which nobody calls and no table shows.
+    pub key: Option<Arc<str>>,
     /// The verified hostname.
     pub hostname: Arc<str>,
     /// The pipe.
@@ -39,33 +43,14 @@ pub struct Peer {
     pub chain: Vec<CertificateDer<'static>>,
     /// When its certificate ends.
     pub not_after: SystemTime,
+    /// Serial number of its certificate, in hex.
+    pub serial: String,
+    /// SHA-256 fingerprint, in hex, of the root that its chain leads to.
+    pub root: Option<String>,
     /// When it came.
     pub since: SystemTime,
     /// Which of its dialler's pipes this is.
     pub epoch: u64,
-}
-
-/// What the tables show of a peer.
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
-pub struct PeerView {
-    /// The verified hostname.
-    pub hostname: String,
-    /// What it calls itself.
-    pub instance: String,
-    /// Where it is.
-    pub address: String,
-    /// `open`, `replacing` or `draining`.
-    pub state: String,
-    /// When it came, in RFC 3339.
-    pub since: String,
-    /// Calls to it that wait for an answer.
-    pub in_flight: usize,
-    /// Events of it that are being handled.
-    pub serving: usize,
-    /// When its certificate ends, in RFC 3339.
-    pub certificate_not_after: String,
-    /// Its software.
-    pub software: String,
 }
 
 /// Why there is no pipe for a target.
@@ -82,10 +67,21 @@ pub enum Absent {
 /// Which names may connect and be called.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Allowed {
-    /// All names there are; empty: whoever has a certificate.
-    pub known: HashSet<String>,
+    /// All names there are; `None`: whoever has a certificate.
+    pub known: Option<HashSet<String>>,
     /// Names that are cut off.
     pub suspended: HashSet<String>,
+}
+
+impl Allowed {
+    /// Whether a client of that name may connect, and if not why.
+    fn check(&self, name: &str) -> Result<(), Absent> {
+        if self.suspended.contains(name) {
+            return Err(Absent::Suspended);
+        }
+        let known = self.known.as_ref().is_none_or(|known| known.contains(name));
+        if known { Ok(()) } else { Err(Absent::Unknown) }
+    }
 }
 
 /// All pipes of a node; clones share them.
@@ -105,6 +101,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Table {
     peers: BTreeMap<Arc<str>, Vec<Arc<Peer>>>,
+    operators: Vec<Arc<Peer>>,
+    /// What pipes are told that come while the node stops.
+    draining: Option<String>,
     seen: HashSet<Arc<str>>,
     allowed: Allowed,
 }
@@ -169,12 +168,11 @@ impl Router {
         let Target::Client(name) = target else { return Absent::Away };
         self.read(|table| {
             let Table { seen, allowed, .. } = table;
-            if allowed.suspended.contains(name.as_ref()) {
-                return Absent::Suspended;
+            if let Err(absent) = allowed.check(name) {
+                return absent;
             }
-            if !allowed.known.is_empty() {
-                let known = allowed.known.contains(name.as_ref());
-                return if known { Absent::Away } else { Absent::Unknown };
+            if allowed.known.is_some() {
+                return Absent::Away;
             }
             let may_return = self.shared.started.elapsed() < Self::RETURN_WINDOW;
             if seen.contains(name) || may_return { Absent::Away } else { Absent::Unknown }
@@ -184,7 +182,7 @@ impl Router {
     /// Whether the names that may connect are listed, so that an unknown one
     /// is known to be unknown.
     pub fn knows_all_names(&self) -> bool {
-        self.read(|table| !table.allowed.known.is_empty())
+        self.read(|table| table.allowed.known.is_some())
     }
 
     /// Whether a peer of that name may connect.
@@ -192,36 +190,19 @@ impl Router {
     /// # Errors
     /// Why not.
     pub fn admit(&self, name: &str) -> Result<(), Absent> {
-        self.read(|table| {
-            let Allowed { known, suspended } = &table.allowed;
-            if suspended.contains(name) {
-                Err(Absent::Suspended)
-            } else if known.is_empty() || known.contains(name) {
-                Ok(())
-            } else {
-                Err(Absent::Unknown)
-            }
-        })
+        self.read(|table| table.allowed.check(name))
     }
 
     /// Changes who may connect, and ends the pipes of those who may not.
     pub fn allow(&self, allowed: Allowed) {
         let gone: Vec<_> = self.write(|table| {
             table.allowed = allowed;
-            let Table { peers, allowed: Allowed { known, suspended }, .. } = table;
-            let barred = |name: &str| {
-                name != SERVER
-                    && (suspended.contains(name) || !(known.is_empty() || known.contains(name)))
-            };
-            peers
-                .iter()
-                .filter(|(name, _)| barred(name))
-                .flat_map(|(_, pipes)| pipes.clone())
-                .collect()
+            let Table { peers, allowed, .. } = table;
+            let barred = |name: &str| allowed.check(name).err().filter(|_| name != SERVER);
+            peers.iter().filter_map(|(name, pipes)| Some((barred(name)?, pipes.clone()))).collect()
         });
-        for peer in gone {
-            let detail = "this hostname is suspended or was removed at the server";
-            peer.pipe.go_away(GoAwayReason::Suspended, detail, Duration::ZERO);
+        for (why, pipes) in gone {
+            pipes.iter().for_each(|peer| peer.turn_away(why));
         }
     }
 
@@ -233,11 +214,16 @@ impl Router {
     /// Adds a pipe; what it takes the place of is ended or left to drain.
     pub fn register(&self, peer: Peer) -> Arc<Peer> {
         let peer = Arc::new(peer);
-        let replaced = self.write(|table| {
-            if table.seen.len() < MAX_REMEMBERED {
-                table.seen.insert(peer.key.clone());
-            }
-            let pipes = table.peers.entry(peer.key.clone()).or_default();
+        let (replaced, draining) = self.write(|table| {
+            let pipes = match &peer.key {
+                None => &mut table.operators,
+                Some(key) => {
+                    if table.seen.len() < MAX_REMEMBERED {
+                        table.seen.insert(key.clone());
+                    }
+                    table.peers.entry(key.clone()).or_default()
+                }
+            };
             // Only who accepts pipes has to find out which are left: a dialler
             // drains its own.
             let same = |old: &&Arc<Peer>| {
@@ -245,32 +231,44 @@ impl Router {
             };
             let replaced: Vec<_> = pipes.iter().filter(same).cloned().collect();
             pipes.push(peer.clone());
-            replaced
+            (replaced, table.draining.clone())
         });
         for old in replaced {
             replace(&old, &peer);
+        }
+        if let Some(detail) = draining {
+            peer.pipe.go_away(GoAwayReason::Draining, &detail, Duration::ZERO);
         }
         peer
     }
 
     /// Takes a pipe out.
     pub fn unregister(&self, peer: &Arc<Peer>) {
-        self.write(|table| {
-            if let Some(pipes) = table.peers.get_mut(&peer.key) {
-                pipes.retain(|other| !Arc::ptr_eq(other, peer));
-                if pipes.is_empty() {
-                    table.peers.remove(&peer.key);
+        let other = |other: &Arc<Peer>| !Arc::ptr_eq(other, peer);
+        self.write(|table| match &peer.key {
+            None => table.operators.retain(other),
+            Some(key) => {
+                if let Some(pipes) = table.peers.get_mut(key) {
+                    pipes.retain(other);
+                    if pipes.is_empty() {
+                        table.peers.remove(key);
+                    }
                 }
             }
         });
     }
 
-    /// All pipes.
+    /// All pipes, those of operators apart.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.read(|table| table.peers.values().flatten().cloned().collect())
     }
 
-    /// How many pipes there are.
+    /// The pipes of operators.
+    pub fn operators(&self) -> Vec<Arc<Peer>> {
+        self.read(|table| table.operators.clone())
+    }
+
+    /// How many pipes there are, those of operators apart.
     pub fn len(&self) -> usize {
         self.read(|table| table.peers.values().map(Vec::len).sum())
     }
@@ -280,10 +278,19 @@ impl Router {
         self.len() == 0
     }
 
-    /// Tells every peer to open no more streams.
+    /// Tells every peer to open no more streams, also those that are only
+    /// about to be there.
     pub fn drain(&self, detail: &str) {
-        for peer in self.peers() {
+        self.write(|table| table.draining = Some(detail.to_owned()));
+        for peer in self.peers().into_iter().chain(self.operators()) {
             peer.pipe.go_away(GoAwayReason::Draining, detail, Duration::ZERO);
+        }
+    }
+
+    /// Ends every pipe at once.
+    pub fn close(&self, why: &str) {
+        for peer in self.peers().into_iter().chain(self.operators()) {
+            peer.pipe.close(why);
         }
     }
 }
@@ -312,38 +319,4 @@ fn is_replacing(pipe: &PipeHandle) -> bool {
 
 fn same_address(a: IpAddr, b: IpAddr) -> bool {
     a.to_canonical() == b.to_canonical()
-}
-
-impl Peer {
-    /// That it is connected, since when it is.
-    pub fn as_event(&self) -> PresenceEvent {
-        let mut event = PresenceEvent::new(Change::Connect, &self.hostname);
-        event.at = humantime::format_rfc3339_millis(self.since).to_string();
-        event.instance = Some(self.hello.instance.clone());
-        event.address = Some(self.address.to_string());
-        event
-    }
-
-    /// What the tables show.
-    pub fn view(&self) -> PeerView {
-        let time = |at: SystemTime| humantime::format_rfc3339_seconds(at).to_string();
-        let state = match &*self.pipe.state().borrow() {
-            PipeState::Opening => "opening",
-            PipeState::Open => "open",
-            PipeState::Replacing(_) => "replacing",
-            PipeState::Draining(_) => "draining",
-            PipeState::Ended(_) => "ended",
-        };
-        PeerView {
-            hostname: self.hostname.to_string(),
-            instance: self.hello.instance.clone(),
-            address: self.address.to_string(),
-            state: state.to_owned(),
-            since: time(self.since),
-            in_flight: self.pipe.in_flight(),
-            serving: self.pipe.serving(),
-            certificate_not_after: time(self.not_after),
-            software: self.hello.software.clone(),
-        }
-    }
 }

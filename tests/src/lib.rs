@@ -6,4 +6,5 @@ pub mod binary;
 pub mod forged;
 pub mod http;
 pub mod nodes;
+pub mod operator;
 pub mod site;

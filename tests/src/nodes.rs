@@ -14,7 +14,7 @@ use restpipe::router::Router;
 use restpipe::telemetry::Recorder;
 use restpipe::{Extras, Node, Registry};
 use restpipe_config::{BindAddress, List, NodeArgs, OrOff, Role, Settings, TcpAddress};
-use restpipe_identity::{CA_LIFETIME, CertificateAuthority, Usage};
+use restpipe_identity::{CA_LIFETIME, CertificateAuthority, Credentials, Usage};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub struct Running {
     pub gateway: SocketAddr,
     /// Where it waits for pipes, if it is a server.
     pub pipe: Option<SocketAddr>,
+    /// Its admin port, if it has one.
+    pub admin: Option<SocketAddr>,
     /// Its pipes.
     pub router: Router,
     /// Its connects and disconnects.
@@ -57,6 +59,7 @@ impl Running {
         let running = |task| Self {
             gateway: gateway.expect("a TCP gateway"),
             pipe: node.pipe_listener(),
+            admin: node.admin(),
             router: node.router().clone(),
             presence: node.presence().clone(),
             recorder: node.recorder().clone(),
@@ -188,10 +191,23 @@ impl Pki {
     ) -> Running {
         let args = NodeArgs {
             server: Some(pipe.to_string().parse().expect("an address")),
-            server_name: Some(SERVER.parse().expect("a name")),
+            server_name: args.server_name.or_else(|| Some(SERVER.parse().expect("a name"))),
             ..args
         };
         self.start(Role::Client, name, args, registry).await
+    }
+
+    /// The CA itself.
+    pub fn authority(&self) -> &CertificateAuthority {
+        &self.0
+    }
+
+    /// An identity of this CA.
+    ///
+    /// # Panics
+    /// If there can be none.
+    pub fn identity(&self, name: &str, usage: Usage) -> Credentials {
+        throwaway_credentials(&self.0, name, usage).expect("an identity")
     }
 
     async fn start(&self, role: Role, name: &str, args: NodeArgs, registry: Registry) -> Running {
@@ -204,7 +220,7 @@ impl Pki {
             ..args
         };
         let settings = Settings::resolve(role, &args, None, &|_| None).expect("settings");
-        let credentials = Some(throwaway_credentials(&self.0, name, usage).expect("an identity"));
+        let credentials = Some(self.identity(name, usage));
         Running::start(settings, Extras { registry, credentials, reload: None }).await
     }
 }

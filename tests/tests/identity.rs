@@ -3,8 +3,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use restpipe_identity::{LEAF_LIFETIME, LeafRequest, PeerName, Usage, load_ca};
 use restpipe_tests::binary::{Node, SOON, Start, found_within, run};
 use restpipe_tests::forged::{Fault, Forged, dial, forge, listen};
 use restpipe_tests::site::{CLIENT, HUB, Site, text};
@@ -292,4 +293,32 @@ fn a_certificate_that_ends_while_its_node_runs_ends_the_pipe_and_both_sides_show
     site.issue("ca", "client", CLIENT, &dir, &[]);
     client.log().line(&["identity renewed"]);
     found_within(2 * SOON, "the pipe is back", || (client.status()["ready"] == true).then_some(()));
+}
+
+#[test]
+fn a_leaf_that_begins_in_an_hour_is_not_taken_before_and_the_old_one_stays() {
+    let site = Site::new();
+    let server = site.server().start();
+    let client = site.client(CLIENT, &server).start();
+    client.connected();
+    let before = client.status()["identity"]["serial"].clone();
+    let ca = load_ca(&site.path("ca")).expect("the CA");
+    let leaf = ca.issue(LeafRequest {
+        name: PeerName::parse(CLIENT).expect("a name"),
+        usage: Usage::Client,
+        lifetime: LEAF_LIFETIME,
+        // As on a machine whose clock is an hour ahead of this one's.
+        now: SystemTime::now() + Duration::from_secs(3600),
+    });
+    let leaf = leaf.expect("a leaf");
+    let dir = site.path(CLIENT);
+    std::fs::write(dir.join("tls.key"), leaf.key_pem.expose()).expect("a file");
+    std::fs::write(dir.join("tls.crt"), &leaf.cert_pem).expect("a file");
+    let line = client.log().line(&["the old identity stays", "begins at 20"]);
+    let error = line["error"].as_str().expect("a sentence");
+    says_all(error, &["54 min", "this machine's clock (20", "check the clock"]);
+    let status = client.status();
+    assert_eq!((&status["ready"], &status["identity"]["serial"]), (&true.into(), &before));
+    let refused = Start::node("client", &dir).flag("--server", "hub.site.test:1").refused();
+    says_all(&refused.refusal(FAILED), &["begins at 20", "54 min"]);
 }

@@ -119,6 +119,24 @@ async fn a_client_can_be_called_by_the_address_that_it_dialled_from() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_on_all_addresses_takes_pipes_over_ipv4_and_shows_them_as_such() {
+    let pki = Pki::default();
+    let every = Some("[::]:0".parse().expect("an address"));
+    let args = NodeArgs { listen: every, ..NodeArgs::default() };
+    let server = pki.server(args, Registry::new()).await;
+    let port = server.pipe.expect("a listener").port();
+    let pipe = ([127, 0, 0, 1], port).into();
+    let client = pki.client(CLIENT, pipe, NodeArgs::default(), Registry::new()).await;
+    server.connected().await;
+    let peers = server.get("/-/peers").await.json();
+    let address = peers["peers"][0]["address"].as_str().unwrap_or_default().to_owned();
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    assert_eq!(server.get("/client/127.0.0.1/time").await.status, 200);
+    client.stopped().await;
+    server.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_is_cut_comes_back_by_itself_and_is_told_about() {
     let pair = Pair::connected(NodeArgs::default(), Registry::new()).await;
     let mut changes = pair.server.presence.listen();

@@ -14,6 +14,10 @@ use serde_json::Value;
 /// Files are looked at every 2 s, and a renewed pipe comes within 5 s more.
 const RENEWED: Duration = Duration::from_secs(15);
 
+/// Who shows a renewed leaf has its pipes replaced within this time, and one
+/// second that is left over.
+const RENEW_SPREAD: Duration = Duration::from_secs(6);
+
 /// A call in a thread of its own.
 fn ask(at: &At, path: &str) -> thread::JoinHandle<Answer> {
     let (at, path) = (at.clone(), path.to_owned());
@@ -234,6 +238,31 @@ fn new_leafs_of_the_same_ca_are_taken_under_calls_and_none_is_lost() {
         server.status()["peers"].as_array().is_some_and(|peers| peers.len() == 1)
     });
     traffic.end();
+}
+
+/// Holds for as long as the clients of one server are spread over.
+fn stays(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + RENEW_SPREAD;
+    while Instant::now() < end {
+        assert!(condition(), "{what}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_server_s_new_leaf_replaces_each_pipe_once_and_not_those_that_come_after() {
+    let site = Site::new();
+    let (server, client) = site.pair();
+    site.issue("ca", "server", HUB, &site.path(HUB), &[]);
+    client.log().line(&["the server asks for another pipe"]);
+    let asked = || {
+        let lines = client.log().lines();
+        lines.iter().filter(|line| line.contains("the server asks for another pipe")).count()
+    };
+    eventually("one pipe is left", || {
+        server.status()["peers"].as_array().is_some_and(|peers| peers.len() == 1)
+    });
+    stays("the new pipe is left alone", || asked() == 1);
 }
 
 #[test]

@@ -44,6 +44,14 @@ pub mod reason {
     pub const HOSTNAME_TAKEN: &str = "HostnameTaken";
     /// The whole name of the certificate would be longer than DNS allows.
     pub const NAME_TOO_LONG: &str = "NameTooLong";
+    /// The hostname is none that a node can have, such as an IP address.
+    pub const HOSTNAME_INVALID: &str = "HostnameInvalid";
+    /// The address or name of the external server is none that a node can dial.
+    pub const ADDRESS_INVALID: &str = "AddressInvalid";
+    /// The server has as many links as its settings can name.
+    pub const TOO_MANY_LINKS: &str = "TooManyLinks";
+    /// The object is being deleted.
+    pub const BEING_DELETED: &str = "BeingDeleted";
     /// A Secret or Service of that name is there and not ours.
     pub const SECRET_CONFLICT: &str = "SecretConflict";
     /// As [`SECRET_CONFLICT`], of a Service.

@@ -1,16 +1,41 @@
 //! Which links a server takes.
+//!
+//! As with the Gateway API: the oldest claim to a hostname wins, then the order of namespace and
+//! name decides, so that every look at the same objects ends the same.
 
 use std::collections::BTreeMap;
 
-use restpipe_api::{RestPipeLink, RestPipeServer};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, Time};
+use kube::ResourceExt;
+use restpipe_api::condition::reason;
+use restpipe_api::{From, RestPipeLink, RestPipeServer, names};
+use restpipe_config::Hostname;
+use restpipe_identity::{NameError, PeerName};
 
 use crate::seen::{Key, Names};
+
+/// Label that Kubernetes itself gives to every namespace: its name.
+const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Bytes of the lists of names in a server's node.toml; the rest of
+/// [`MAX_FILE`](restpipe_config::MAX_FILE) is room for the other settings.
+const NAMES_ROOM: usize = restpipe_config::MAX_FILE as usize - 8 * 1024;
+
+/// Bytes around a name in node.toml: two quotes, a comma and a space.
+const NAME_FRAME: usize = 4;
 
 /// What became of every link that names a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// By the link.
     pub links: BTreeMap<Key, Verdict>,
+}
+
+impl Claims {
+    /// The links that may connect.
+    pub fn accepted(&self) -> impl Iterator<Item = (&Key, &Verdict)> {
+        self.links.iter().filter(|(_, verdict)| verdict.refused.is_none())
+    }
 }
 
 /// What became of one link.
@@ -37,18 +62,30 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
 /// The server that a link names, if it is one of this cluster.
 #[must_use]
 pub fn server_of(link: &RestPipeLink) -> Option<Key> {
-    let _ = link;
-    todo!("the body follows")
+    let server = &link.spec.server;
+    let name = server.name.clone()?;
+    let namespace = server.namespace.clone().or_else(|| link.namespace()).unwrap_or_default();
+    Some(Key { namespace, name })
 }
 
 /// The hostname that a link claims.
 #[must_use]
 pub fn hostname_of(link: &RestPipeLink) -> String {
-    let _ = link;
-    todo!("the body follows")
+    link.spec.hostname.clone().unwrap_or_else(|| link.name_any()).to_ascii_lowercase()
+}
+
+/// Namespace and name of an object.
+pub(super) fn key_of(object: &impl ResourceExt) -> Key {
+    Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
 /// Whether links of the namespace may name the server; `labels` are the namespace's, if the
@@ -61,8 +98,61 @@ pub fn permits(
     namespace: &str,
     labels: Option<&BTreeMap<String, String>>,
 ) -> Result<(), String> {
-    let _ = (server, namespace, labels);
-    todo!("the body follows")
+    let own = key_of(server);
+    let allowed = &server.spec.clients.namespaces;
+    let permitted = match (allowed.from, &allowed.selector, labels) {
+        (From::All, ..) => true,
+        (From::Same, ..) => own.namespace == namespace,
+        (From::Selector, None, _) => false,
+        (From::Selector, Some(selector), Some(labels)) => selects(selector, labels),
+        // Without a look at namespaces only this label is known, and all others could be anything.
+        (From::Selector, Some(selector), None) => {
+            let known = [(NAMESPACE_LABEL.to_owned(), namespace.to_owned())].into();
+            only_by_name(selector) && selects(selector, &known)
+        }
+    };
+    if permitted {
+        return Ok(());
+    }
+    Err(match allowed.from {
+        From::Selector if labels.is_none() => format!(
+            "the server {own} does not take links of the namespace {namespace}; the operator may not read labels of namespaces here, so spec.clients.namespaces.selector of the server can use {NAMESPACE_LABEL} only"
+        ),
+        From::Selector => format!(
+            "the server {own} does not take links of the namespace {namespace}: give the namespace the labels of the server's spec.clients.namespaces.selector, or widen that"
+        ),
+        From::Same | From::All => format!(
+            "the server {own} takes links of its own namespace only, not of {namespace}: its owner can set spec.clients.namespaces.from to All or Selector"
+        ),
+    })
+}
+
+fn only_by_name(selector: &LabelSelector) -> bool {
+    let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
+    let expressions = selector.match_expressions.iter().flatten().map(|one| &one.key);
+    labels.chain(expressions).all(|key| key == NAMESPACE_LABEL)
+}
+
+/// Kubernetes' rule: all must match, and nothing at all matches everything.
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    let mut wanted = selector.match_labels.iter().flatten();
+    let mut expressions = selector.match_expressions.iter().flatten();
+    wanted.all(|(key, value)| labels.get(key) == Some(value))
+        && expressions.all(|one| holds(one, labels))
+}
+
+fn holds(one: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
+    let value = labels.get(&one.key);
+    let listed = value.is_some_and(|value| one.values.iter().flatten().any(|one| one == value));
+    match &*one.operator {
+        "In" => listed,
+        // As in Kubernetes: also if the label is not there at all.
+        "NotIn" => !listed,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        // An operator of the future: nobody comes in by a rule that is not understood.
+        _ => false,
+    }
 }
 
 /// Judges all links that name the server.
@@ -71,13 +161,123 @@ pub fn claims<'a>(
     links: impl IntoIterator<Item = &'a RestPipeLink>,
     namespaces: Option<&BTreeMap<String, BTreeMap<String, String>>>,
 ) -> Claims {
-    let _ = (server, links.into_iter().count(), namespaces);
-    todo!("the body follows")
+    let own = key_of(server);
+    let of_ours = links.into_iter().filter(|link| server_of(link).as_ref() == Some(&own));
+    let mut links: Vec<_> = of_ours.map(|link| (age(link), key_of(link), link)).collect();
+    links.sort_by(|(age, key, _), (other_age, other_key, _)| {
+        age.cmp(other_age).then_with(|| key.cmp(other_key))
+    });
+    let mut holders: BTreeMap<String, Key> = BTreeMap::new();
+    let mut room = NAMES_ROOM;
+    let mut verdicts = BTreeMap::new();
+    for (_, key, link) in links {
+        let hostname = hostname_of(link);
+        let judged = fit_by_itself(server, link, &key, &hostname, namespaces)
+            .and_then(|()| free(&holders, &hostname, &own))
+            .and_then(|()| take_room(&mut room, &hostname, &own));
+        if judged.is_ok() {
+            holders.insert(hostname.clone(), key.clone());
+        }
+        let verdict = Verdict {
+            uid: link.uid().unwrap_or_default(),
+            hostname,
+            suspended: link.spec.suspend,
+            exported: link.spec.export.is_some(),
+            refused: judged.err(),
+        };
+        verdicts.insert(key, verdict);
+    }
+    Claims { links: verdicts }
 }
 
-/// Who may connect: the version is one more than `previous` if the lists differ.
+/// Sorted last if it has no time, which happens to no object of a cluster.
+fn age(link: &RestPipeLink) -> (bool, Option<Time>) {
+    let created = link.creation_timestamp();
+    (created.is_none(), created)
+}
+
+/// Whether the link could be taken if it were the only one.
+fn fit_by_itself(
+    server: &RestPipeServer,
+    link: &RestPipeLink,
+    key: &Key,
+    hostname: &str,
+    namespaces: Option<&BTreeMap<String, BTreeMap<String, String>>>,
+) -> Result<(), Refusal> {
+    if link.metadata.deletion_timestamp.is_some() {
+        return Err(Refusal::new(
+            reason::BEING_DELETED,
+            "the link is being deleted and its hostname is free for others: remove what holds it in metadata.finalizers",
+        ));
+    }
+    let nothing = BTreeMap::new();
+    let labels = namespaces.map(|known| known.get(&key.namespace).unwrap_or(&nothing));
+    permits(server, &key.namespace, labels)
+        .map_err(|message| Refusal::new(reason::NOT_PERMITTED, message))?;
+    let (name, namespace) = (server.name_any(), server.namespace().unwrap_or_default());
+    match PeerName::parse(&names::client_identity(hostname, &name, &namespace)) {
+        Ok(_) => {}
+        Err(error @ (NameError::TooLong(_) | NameError::LongLabel { .. })) => {
+            return Err(Refusal::new(
+                reason::NAME_TOO_LONG,
+                format!("no certificate can carry the hostname {hostname}: {error}; make a link with a shorter spec.hostname"),
+            ));
+        }
+        Err(error) => return Err(invalid(hostname, &error.to_string())),
+    }
+    // As the server's node reads it: one bad name would have it refuse all of its settings.
+    match hostname.parse::<Hostname>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(invalid(hostname, &error.to_string())),
+    }
+}
+
+fn invalid(hostname: &str, why: &str) -> Refusal {
+    let message = format!(
+        "{hostname} cannot be a hostname ({why}): make a link with another spec.hostname, such as fileserver"
+    );
+    Refusal::new(reason::HOSTNAME_INVALID, message)
+}
+
+fn free(holders: &BTreeMap<String, Key>, hostname: &str, server: &Key) -> Result<(), Refusal> {
+    match holders.get(hostname) {
+        None => Ok(()),
+        Some(holder) => Err(Refusal::new(
+            reason::HOSTNAME_TAKEN,
+            format!(
+                "the older link {holder} has the hostname {hostname} at the server {server}: delete one of the two, or make this one anew with another spec.hostname"
+            ),
+        )),
+    }
+}
+
+/// Counted as if it were suspended too, so that suspending one never pushes out another.
+fn take_room(room: &mut usize, hostname: &str, server: &Key) -> Result<(), Refusal> {
+    match room.checked_sub(2 * (hostname.len() + NAME_FRAME)) {
+        Some(left) => {
+            *room = left;
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            reason::TOO_MANY_LINKS,
+            format!(
+                "the server {server} has as many links as its settings can name, and this one is younger: make another RestPipeServer for some of them"
+            ),
+        )),
+    }
+}
+
+/// Who may connect: the version is one more than `previous` if the lists differ. Suspended names
+/// are in both lists.
 #[must_use]
 pub fn names(previous: &Names, claims: &Claims) -> Names {
-    let _ = (previous, claims);
-    todo!("the body follows")
+    let clients = claims.accepted().map(|(_, verdict)| verdict.hostname.clone()).collect();
+    let suspended = claims
+        .accepted()
+        .filter(|(_, verdict)| verdict.suspended)
+        .map(|(_, verdict)| verdict.hostname.clone())
+        .collect();
+    let same = previous.clients == clients && previous.suspended == suspended;
+    let version = if same { previous.version } else { previous.version.saturating_add(1) };
+    Names { version, clients, suspended }
 }

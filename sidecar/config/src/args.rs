@@ -12,7 +12,7 @@ use crate::default;
 use crate::duration::HumanDuration;
 use crate::host::{Host, Hostname, InstanceName, NameSuffix, ServerAddress, StatsdAddress};
 use crate::list::List;
-use crate::number::{ByteSize, Count};
+use crate::number::{ByteSize, Count, Version};
 use crate::settings::LogFormat;
 use crate::text::{FilePath, switch};
 
@@ -59,6 +59,19 @@ pub struct NodeArgs {
     /// Hostnames of clients that are refused and cut off, separated by commas.
     #[arg(long, env = "RESTPIPE_SUSPENDED", value_name = "NAMES", help_heading = "Pipe")]
     pub suspended: Option<List<Hostname>>,
+
+    /// Only the names in --clients may connect, also when there are none.
+    #[arg(long, env = "RESTPIPE_LISTED_ONLY", value_name = "BOOL", help_heading = "Pipe",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    pub listed_only: Option<bool>,
+
+    /// Version of --clients and --suspended; lists of a lower one, also from an operator, do not count.
+    #[arg(long, env = "RESTPIPE_NAMES_VERSION", value_name = "NUMBER", help_heading = "Pipe")]
+    pub names_version: Option<Version>,
+
+    /// The whole name in an operator's certificate; its pipe watches and changes who may connect.
+    #[arg(long, env = "RESTPIPE_OPERATOR_NAME", value_name = "NAME", help_heading = "Pipe")]
+    pub operator_name: Option<Hostname>,
 
     /// What this node calls itself among those that share its hostname, for example a pod's name.
     #[arg(long, env = "RESTPIPE_INSTANCE", value_name = "NAME", help_heading = "Pipe")]

@@ -88,6 +88,19 @@ pub enum ConfigError {
         /// The address.
         address: String,
     },
+    /// The operator would be one of the clients.
+    #[error(
+        "{setting} is {name}, which is below client-suffix, {suffix}: a client of that name would \
+         be an operator; give a name elsewhere, for example operator.restpipe"
+    )]
+    OperatorAmongClients {
+        /// Where the name was written.
+        setting: String,
+        /// The name.
+        name: String,
+        /// The clients' suffix.
+        suffix: String,
+    },
     /// There would be no gateway.
     #[error("{setting} is empty: give at least one address, for example --gateway 127.0.0.1:7070")]
     NoGateway {

@@ -12,9 +12,9 @@ use toml::de::{DeTable, DeValue};
 use crate::args::NodeArgs;
 use crate::error::ConfigError;
 
-/// The largest node.toml, in bytes: room for some thousand hostnames in `clients`, and no way
-/// to fill the memory with a wrong path.
-pub const MAX_FILE: u64 = 256 * 1024;
+/// The largest node.toml, in bytes: as much as a Kubernetes Secret can hold, so that `clients` is
+/// never longer than a restarted node can read, and no way to fill the memory with a wrong path.
+pub const MAX_FILE: u64 = 1024 * 1024;
 
 /// What one file says.
 #[derive(Clone, Debug, PartialEq)]

@@ -41,11 +41,11 @@ pub use legacy::{LEGACY_NAMES, LegacyName};
 pub use list::List;
 pub use load::load;
 pub use markdown::settings_table;
-pub use number::{ByteSize, Count};
+pub use number::{ByteSize, Count, Version};
 pub use one_line::{one_line, one_line_with};
 pub use role::{Role, Who, only_for};
 pub use settings::{
     End, GatewaySettings, HandlerSettings, HookSettings, IdentitySettings, Limits, LogFormat,
-    PipeSettings, Settings, TelemetrySettings,
+    NameSettings, PipeSettings, Settings, TelemetrySettings,
 };
 pub use text::{FilePath, Invalid};

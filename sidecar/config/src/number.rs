@@ -136,3 +136,54 @@ impl<'de, const MAX: u32> serde::Deserialize<'de> for Count<MAX> {
         text::deserialize(from)
     }
 }
+
+/// A number that only rises: of two lists the one with the higher version counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u64);
+
+impl Version {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for Version {
+    type Error = Invalid;
+
+    fn try_from(number: u64) -> Result<Self, Invalid> {
+        // TOML has no larger ones: a list that could not be written down would count for ever.
+        if i64::try_from(number).is_ok() {
+            return Ok(Self(number));
+        }
+        invalid(format!("give a whole number from 0 to {}", i64::MAX))
+    }
+}
+
+impl FromStr for Version {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        // What is no number gets the same answer as one that is too large.
+        text.parse().unwrap_or(u64::MAX).try_into()
+    }
+}
+
+impl Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl serde::Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text::deserialize(from)
+    }
+}

@@ -10,11 +10,11 @@ use crate::file::ConfigFile;
 use crate::host::{Host, HostPort, Hostname, ServerAddress};
 use crate::layers::Layers;
 use crate::list::List;
-use crate::number::{ByteSize, Count};
+use crate::number::{ByteSize, Count, Version};
 use crate::role::{Role, Who};
 use crate::settings::{
-    End, GatewaySettings, HandlerSettings, HookSettings, IdentitySettings, Limits, PipeSettings,
-    Settings, TelemetrySettings,
+    End, GatewaySettings, HandlerSettings, HookSettings, IdentitySettings, Limits, NameSettings,
+    PipeSettings, Settings, TelemetrySettings,
 };
 use crate::text::FilePath;
 use crate::{default, legacy};
@@ -49,7 +49,7 @@ fn fill(role: Role, given: NodeArgs, layers: &Layers<'_>) -> Result<Settings, Co
     #[rustfmt::skip]
     let NodeArgs {
         listen, server, server_name, client_suffix, clients, suspended,
-        instance, wait, timeout, max_timeout, drain, heartbeat,
+        listed_only, names_version, operator_name, instance, wait, timeout, max_timeout, drain, heartbeat,
         gateway, gateway_host, gateway_public, admin,
         dir, cert, key, ca,
         app, handlers, builtin, tracebacks,
@@ -60,12 +60,20 @@ fn fill(role: Role, given: NodeArgs, layers: &Layers<'_>) -> Result<Settings, Co
     } = given;
 
     let end = match role {
-        Role::Server => End::Listen {
-            listen: listen.map_or(default::LISTEN, |TcpAddress(address)| address),
-            client_suffix: client_suffix.unwrap_or_default().to_string(),
-            clients: clients.unwrap_or_default().0,
-            suspended: suspended.unwrap_or_default().0,
-        },
+        Role::Server => {
+            let client_suffix = client_suffix.unwrap_or_default().to_string();
+            End::Listen {
+                listen: listen.map_or(default::LISTEN, |TcpAddress(address)| address),
+                operator_name: operator(operator_name, &client_suffix, layers)?,
+                client_suffix,
+                names: NameSettings {
+                    version: names_version.map_or(0, Version::get),
+                    listed_only: listed_only.unwrap_or(false),
+                    clients: clients.unwrap_or_default().0,
+                    suspended: suspended.unwrap_or_default().0,
+                },
+            }
+        }
         Role::Client => dial(server, server_name, layers)?,
     };
     let max_timeout = max_timeout.map_or(default::MAX_TIMEOUT, |span| span.get());
@@ -89,7 +97,6 @@ fn fill(role: Role, given: NodeArgs, layers: &Layers<'_>) -> Result<Settings, Co
             heartbeat: heartbeat.map_or(default::HEARTBEAT, |span| span.get()),
         },
         gateway: GatewaySettings {
-            by_default: gateway.is_none(),
             addresses: gateway_addresses(gateway, gateway_public == Some(true), layers)?,
             hosts: gateway_host.unwrap_or_default().0,
             admin: match admin.unwrap_or(OrOff::On(TcpAddress(default::ADMIN))) {
@@ -132,6 +139,26 @@ fn fill(role: Role, given: NodeArgs, layers: &Layers<'_>) -> Result<Settings, Co
 
 fn default_statsd<const PORT: u16>() -> HostPort<PORT> {
     HostPort { host: Host::Name(default::STATSD_HOST.into()), port: default::STATSD_PORT }
+}
+
+/// A name below the clients' suffix would be an operator and a client at once.
+fn operator(
+    name: Option<Hostname>,
+    client_suffix: &str,
+    layers: &Layers<'_>,
+) -> Result<Option<Hostname>, ConfigError> {
+    let below = |name: &&Hostname| {
+        let rest = name.as_str().strip_suffix(client_suffix);
+        !client_suffix.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    match name.as_ref().filter(below) {
+        None => Ok(name),
+        Some(name) => Err(ConfigError::OperatorAmongClients {
+            setting: layers.place("operator-name"),
+            name: name.to_string(),
+            suffix: client_suffix.to_owned(),
+        }),
+    }
 }
 
 fn dial(

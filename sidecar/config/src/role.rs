@@ -40,6 +40,9 @@ impl Who {
             | "client-suffix"
             | "clients"
             | "suspended"
+            | "listed-only"
+            | "names-version"
+            | "operator-name"
             | "max-pipes"
             | "max-handshakes"
             | "max-handshakes-per-source" => Self::Only(Role::Server),

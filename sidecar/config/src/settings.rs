@@ -70,10 +70,10 @@ pub enum End {
         listen: SocketAddr,
         /// What is cut off names in client certificates, without its leading dot; may be empty.
         client_suffix: String,
-        /// Hostnames that may connect; empty: every verified client.
-        clients: Vec<Hostname>,
-        /// Hostnames that are refused and cut off, also if they are among `clients`.
-        suspended: Vec<Hostname>,
+        /// The whole name in an operator's certificate, never one below `client_suffix`.
+        operator_name: Option<Hostname>,
+        /// Who may connect.
+        names: NameSettings,
     },
     /// A client.
     Dial {
@@ -84,13 +84,24 @@ pub enum End {
     },
 }
 
+/// Who may connect to a server; followed while it runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NameSettings {
+    /// Of these lists and an operator's, those with the higher version count.
+    pub version: u64,
+    /// Whoever is not among `clients` is refused, also when it is empty.
+    pub listed_only: bool,
+    /// Hostnames that may connect; empty and not `listed_only`: every verified client.
+    pub clients: Vec<Hostname>,
+    /// Hostnames that are refused and cut off, also if they are among `clients`.
+    pub suspended: Vec<Hostname>,
+}
+
 /// What listens on this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewaySettings {
     /// Where the gateway listens; at least one.
     pub addresses: Vec<BindAddress>,
-    /// Nobody asked for these addresses: a machine without IPv6 may go without `[::1]`.
-    pub by_default: bool,
     /// Host names that requests may carry beside localhost, 127.0.0.1 and `[::1]`.
     pub hosts: Vec<Host>,
     /// Where the admin endpoints are served, if they are.

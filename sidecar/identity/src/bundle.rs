@@ -95,6 +95,11 @@ impl Roots {
         Ok(Self(roots))
     }
 
+    /// A bundle of one.
+    pub(crate) fn only(root: &Root) -> Self {
+        Self(vec![root.clone()])
+    }
+
     /// Each root.
     pub fn iter(&self) -> impl Iterator<Item = &Root> {
         self.0.iter()

@@ -7,7 +7,7 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 
-use crate::bundle::Roots;
+use crate::bundle::{Root, Roots};
 use crate::clock::{apart, from_unix, rfc3339, to_unix};
 use crate::inspect::{CertificateInfo, Unreadable, inspect, one_line};
 use crate::leaf::Usage;
@@ -126,6 +126,26 @@ pub fn verify(
         rustls::Error::InvalidCertificate(error) => named(error, &info, chain, roots, usage, now),
         error => other(&info, usage, error.to_string()),
     })
+}
+
+/// The root of `roots` that a verified chain leads to: what tells the operator which peers still
+/// live on an old CA.
+#[must_use]
+pub fn root_of<'a>(
+    chain: &[CertificateDer<'_>],
+    roots: &'a Roots,
+    usage: Usage,
+    now: SystemTime,
+) -> Option<&'a Root> {
+    let mut valid = roots.iter().filter(|root| root.info().is_valid_at(now)).peekable();
+    let first = valid.next()?;
+    if valid.peek().is_none() {
+        // Nearly always: the chain is verified, and this is all that it can lead to.
+        return Some(first);
+    }
+    std::iter::once(first)
+        .chain(valid)
+        .find(|root| verify(chain, &Roots::only(root), usage, now).is_ok())
 }
 
 /// Puts the library's error into terms of this chain and these roots.

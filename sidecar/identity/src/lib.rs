@@ -22,7 +22,7 @@ mod store;
 
 pub use bundle::{BundleError, MAX_ROOTS, Root, Roots};
 pub use ca::{CA_LIFETIME, CertificateAuthority};
-pub use check::{ChainError, verify};
+pub use check::{ChainError, root_of, verify};
 pub use clock::rfc3339;
 pub use credentials::{ALPN, Credentials, CredentialsError};
 pub use explain::{Explanation, explain};

@@ -8,12 +8,28 @@ use crate::error::CallError;
 use crate::handle::{Commands, SlotPermit};
 use crate::inbox::Inbox;
 use crate::session::Command;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use restpipe_proto::pb::CancelReason;
 
 /// A consumer's bytes are reported in lots of this size: half of the smallest
 /// window, so that the peer is never left without credit.
 const REPORT_EVERY: usize = restpipe_proto::INITIAL_CREDIT as usize / 2;
+
+/// A body is larger than its reader allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is larger than {0} bytes")]
+pub struct BodyTooLarge(pub usize);
+
+/// Why a body could not be read whole.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It broke off.
+    #[error("the body broke off: {0}")]
+    Broken(#[from] CallError),
+    /// It is too large.
+    #[error(transparent)]
+    TooLarge(#[from] BodyTooLarge),
+}
 
 /// The receiving end of a body. What it was not asked for stays with the
 /// peer: at most one window of bytes waits in it.
@@ -97,6 +113,25 @@ impl RecvBody {
     /// The next bytes; `None` at the end.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, CallError>> {
         std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// The whole body, if it is no larger than `limit` bytes.
+    ///
+    /// # Errors
+    /// If it breaks off or is larger.
+    pub async fn read(&mut self, limit: usize) -> Result<Bytes, ReadError> {
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.chunk().await {
+            let chunk = chunk?;
+            if all.len() + chunk.len() > limit {
+                return Err(BodyTooLarge(limit).into());
+            }
+            if all.is_empty() && self.is_end() {
+                return Ok(chunk);
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
     }
 }
 

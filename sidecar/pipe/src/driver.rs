@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use restpipe_proto::Frame;
-use restpipe_proto::pb::{GoAway, GoAwayReason};
+use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -48,6 +48,18 @@ pub trait Service: Send + Sync + 'static {
 
     /// A ping was answered after `rtt`.
     fn on_heartbeat(&self, _rtt: Duration) {}
+}
+
+/// Answers nothing: for a side that only asks.
+#[derive(Clone, Copy, Debug)]
+pub struct NoEvents;
+
+impl Service for NoEvents {
+    fn serve(&self, event: Incoming) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let detail = "this side of the pipe answers no events".to_owned();
+        event.responder.cancel(CancelReason::RefusedInvalid, detail);
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Opens a pipe over `io`. The driver is to be spawned; it ends when the pipe

@@ -4,12 +4,17 @@
 //! commands and the time go in, frames and outputs come out, so two of them
 //! can be run against each other on a virtual clock. [`Driver`] is the one
 //! task that owns a stream and turns its readiness into calls of the session.
-//! [`PipeHandle`] is what everybody else holds.
+//! [`PipeHandle`] is what everybody else holds. [`dial`] and [`tls`] are how a
+//! pipe comes to be over TCP and TLS, with the pauses of [`backoff`] between dials; the rest
+//! knows of neither.
 //!
 //! After TLS both sides are alike: who dialled shows only in the stream ids.
 
+mod ask;
+pub mod backoff;
 mod body;
 pub mod budget;
+pub mod dial;
 mod driver;
 pub mod error;
 mod handle;
@@ -17,10 +22,11 @@ mod inbox;
 mod incoming;
 pub mod limits;
 pub mod session;
+pub mod tls;
 
-pub use body::{BodySender, RecvBody, Stopped};
+pub use body::{BodySender, BodyTooLarge, ReadError, RecvBody, Stopped};
 pub use budget::Budget;
-pub use driver::{Driver, Service, open};
+pub use driver::{Driver, NoEvents, Service, open};
 pub use error::{CallError, NotSent, Outcome, Why};
 pub use handle::{Call, PeerInfo, PendingReply, PipeHandle, PipeState, Reply, StartedCall};
 pub use incoming::{HeadTooLarge, Incoming, Responder};

@@ -9,11 +9,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Link, Node, Reload, allowed};
+use super::{Link, Node, Reload};
 use crate::admin;
 use crate::gateway::Gateway;
 use crate::hooks;
-use crate::router::{Allowed, Router};
+use crate::names::Names;
+use crate::router::Router;
 use crate::telemetry::Statsd;
 
 /// How often node.toml is looked at for names that were added or cut off.
@@ -62,6 +63,7 @@ impl Node {
             store,
             link,
             router,
+            names,
             presence,
             recorder,
             reload,
@@ -85,7 +87,7 @@ impl Node {
             vital.spawn("statsd", flush_statsd(statsd, rest.clone()));
         }
         if let Some(reload) = reload {
-            vital.spawn("settings watch", follow_names(reload, router.clone(), rest.clone()));
+            vital.spawn("settings watch", follow_names(reload, names, rest.clone()));
         }
         let mut linked = tokio::spawn(run_link(link, linking.clone()));
 
@@ -125,9 +127,7 @@ async fn drain(grace: Duration, gateway: &Gateway, router: &Router, linked: Join
             in_flight = gateway.in_flight(),
             "the drain time is over: what still runs is cut off"
         );
-        for peer in router.peers() {
-            peer.pipe.close("the drain time is over");
-        }
+        router.close("the drain time is over");
     }
 }
 
@@ -150,21 +150,27 @@ async fn flush_statsd(statsd: Arc<Statsd>, stop: CancellationToken) {
 
 /// Follows the lists of names in the settings. Everything else in them counts
 /// from the next start on.
-async fn follow_names(reload: Reload, router: Router, stop: CancellationToken) {
-    let mut before: Option<Result<Allowed, String>> = None;
+async fn follow_names(mut reload: Reload, names: Names, stop: CancellationToken) {
+    let mut said = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let now = reload().map(|settings| allowed(&settings)).map_err(|error| error.to_string());
-        if before.as_ref() == Some(&now) {
-            continue;
+        match reload() {
+            None => {}
+            Some(Ok(settings)) => {
+                names.follow(super::names(&settings));
+                said = None;
+            }
+            Some(Err(error)) => {
+                let error = Some(error.to_string());
+                if said != error {
+                    let error = error.as_deref();
+                    warn!(error, "settings cannot be read again, the names of before stay");
+                }
+                said = error;
+            }
         }
-        match &now {
-            Ok(names) => router.allow(names.clone()),
-            Err(error) => warn!(%error, "settings cannot be read again, the names of before stay"),
-        }
-        before = Some(now);
     }
 }

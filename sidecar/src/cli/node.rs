@@ -1,6 +1,9 @@
 //! `restpipe server` and `restpipe client`.
 
-use std::process;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+use std::{fs, process};
 
 use restpipe_config::{NodeFlags, Role, load};
 use tokio::runtime::{Builder, Runtime};
@@ -20,14 +23,49 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
 }
 
 pub(super) fn run(role: Role, flags: NodeFlags) -> anyhow::Result<()> {
+    // The file's mark before its text: a change in between is seen next time.
+    let mut file = Followed::new(flags.config_file());
     let settings = load(role, &flags, &environment)?;
     init_log(&settings.telemetry)?;
     runtime()?.block_on(async move {
-        let reload = move || load(role, &flags, &environment);
+        let reload = move || file.may_differ().then(|| load(role, &flags, &environment));
         let extras = Extras { reload: Some(Box::new(reload)), ..Extras::default() };
         let node = Node::bind(settings, extras).await?;
         node.run(stop_signal()?).await
     })
+}
+
+/// Every so many looks the file is read even if its mark is unchanged: a mark
+/// may miss a change, which must not be missed for long.
+const READ_EVERY: u32 = 30;
+
+/// A file of settings, which may be long and is looked at every few seconds.
+struct Followed {
+    path: PathBuf,
+    mark: Option<(SystemTime, u64, u64)>,
+    looks: u32,
+}
+
+impl Followed {
+    fn new(path: PathBuf) -> Self {
+        let mut file = Self { path, mark: None, looks: 0 };
+        file.mark = file.look();
+        file
+    }
+
+    fn look(&self) -> Option<(SystemTime, u64, u64)> {
+        // Through links, as kubelet changes a mounted Secret by one.
+        let about = fs::metadata(&self.path).ok()?;
+        Some((about.modified().ok()?, about.len(), about.ino()))
+    }
+
+    fn may_differ(&mut self) -> bool {
+        let mark = self.look();
+        self.looks += 1;
+        let differs = mark != self.mark || mark.is_none();
+        self.mark = mark;
+        differs || self.looks.is_multiple_of(READ_EVERY)
+    }
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -43,6 +43,9 @@ pub(super) fn status(args: &StatusArgs) -> anyhow::Result<()> {
     table.add_row(["version", &status.version]);
     table.add_row(["instance", &status.instance]);
     table.add_row(["ready", &ready]);
+    if let (Some(server), Some(name)) = (&status.server, &status.server_name) {
+        table.add_row(["server", &format!("{server} ({name})")]);
+    }
     table.add_row(["identity", &status.identity.name]);
     table.add_row([
         "certificate",

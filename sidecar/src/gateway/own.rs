@@ -1,24 +1,16 @@
 //! The node's own endpoints, all under `/-/` so that no noun can hide one.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use restpipe_config::Role;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::Gateway;
 use super::body::GatewayBody;
 use super::problem::{Problem, ProblemCode};
-use crate::presence::PresenceEvent;
+use crate::presence::EventLines;
 use crate::router::PeerView;
 use std::sync::atomic::Ordering;
-
-/// A line that means nothing goes out this often, so that proxies and clients
-/// see that the stream of events is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Events that may wait for a slow reader before the stream is paused.
 const STREAM_BACKLOG: usize = 64;
@@ -85,32 +77,23 @@ impl Gateway {
         Ok(json(&serde_json::json!({ "peers": views })))
     }
 
-    /// Connects and disconnects as server-sent events (HTML, section 9.2). The
-    /// pipes that are up come first, so that a reader knows where it begins.
+    /// Connects and disconnects as server-sent events.
     fn events(&self) -> Response<GatewayBody> {
-        let mut changes = self.presence.listen();
+        let mut events = EventLines::begin(&self.router, &self.presence);
         let stop = self.stop.clone();
         let (lines, receiver) = mpsc::channel(STREAM_BACKLOG);
-        let present: Vec<_> =
-            self.router.peers().iter().map(|peer| line(&peer.as_event())).collect();
-        let present = Bytes::from(format!(": what is, then what changes\n\n{}", present.concat()));
         tokio::spawn(async move {
-            let mut next = present;
             loop {
+                let next = tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = lines.closed() => return,
+                    next = events.next() => next,
+                };
+                let Some(next) = next else { return };
                 // Ends with its reader.
                 if lines.send(next).await.is_err() {
                     return;
                 }
-                next = tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = lines.closed() => return,
-                    change = changes.recv() => match change {
-                        Ok(change) => line(&change).into(),
-                        Err(RecvError::Lagged(missed)) => format!(": {missed} changes were missed\n\n").into(),
-                        Err(RecvError::Closed) => return,
-                    },
-                    () = tokio::time::sleep(KEEP_ALIVE) => Bytes::from_static(b": alive\n\n"),
-                };
             }
         });
         let mut response = Response::new(GatewayBody::Lines(receiver));
@@ -119,11 +102,6 @@ impl Gateway {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
-}
-
-fn line(change: &PresenceEvent) -> String {
-    let data = serde_json::to_string(change).unwrap_or_default();
-    format!("event: {}\ndata: {data}\n\n", change.event.word())
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<GatewayBody> {

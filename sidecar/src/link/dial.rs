@@ -3,28 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use restpipe_config::{Hostname, ServerAddress};
-use restpipe_identity::{Credentials, PeerName, Usage, peer_name};
+use restpipe_identity::PeerName;
+use restpipe_pipe::backoff::{Backoff, HEALTHY};
+use restpipe_pipe::dial::{DialError, Dialled, lookup, secure};
 use restpipe_pipe::pb::GoAwayReason;
-use restpipe_pipe::{PipeHandle, PipeState, Role, Why};
-use tokio::net::TcpStream;
+use restpipe_pipe::{PipeState, Why};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::backoff::{Backoff, HEALTHY};
-use super::verified::{Refusal, Verified, explain_io};
-use super::{Failure, HANDSHAKE_TIMEOUT, PipeParts, RENEW_SPREAD, tune};
+use super::{Failure, PipeParts, RENEW_SPREAD};
 use crate::dispatch::PeerService;
 use crate::presence::{Change, PresenceEvent};
 use crate::router::{Peer, SERVER};
-
-/// One address of the server takes a connection within this time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A node whose instance name another process uses waits this long, and up to
 /// as long again, or the two would throw each other out without end.
@@ -33,54 +27,6 @@ const REPLACED_PAUSE: Duration = Duration::from_secs(30);
 /// Older pipes that HELLO names as still alive: one that drains, and a few for
 /// a server that keeps asking for another.
 const MAX_LIVE: usize = 16;
-
-/// Why a dial failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
-    /// The name has no address.
-    #[error("the server's name {0} cannot be looked up: {1}")]
-    Lookup(String, io::Error),
-    /// No address took the connection.
-    #[error("no connection to {0}: {1}")]
-    Connect(SocketAddr, io::Error),
-    /// TLS failed; the text names the cure.
-    #[error("TLS with {address} failed: {text}")]
-    Tls {
-        /// The server.
-        address: SocketAddr,
-        /// A fixed word.
-        reason: &'static str,
-        /// What is wrong.
-        text: String,
-    },
-    /// The pipe ended before it was up.
-    #[error("the pipe to {0} did not open: {1}")]
-    Open(SocketAddr, Why),
-}
-
-impl DialError {
-    /// A fixed word for metrics, hooks and the event stream.
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Lookup(..) => "dns",
-            Self::Connect(_, error) => match error.kind() {
-                io::ErrorKind::ConnectionRefused => "refused",
-                io::ErrorKind::TimedOut => "timeout",
-                _ => "connect",
-            },
-            Self::Tls { reason, .. } => reason,
-            Self::Open(_, why) => why.reason(),
-        }
-    }
-
-    /// How long the server asked to be left alone.
-    fn retry_after(&self) -> Duration {
-        match self {
-            Self::Open(_, Why::PeerSaid { retry_after, .. }) => *retry_after,
-            _ => Duration::ZERO,
-        }
-    }
-}
 
 /// A pipe that was dialled, with the end of its life in a task.
 struct Live {
@@ -189,136 +135,38 @@ impl Dialer {
 
     async fn connect(&mut self) -> Result<Live, DialError> {
         let host = self.server.host.to_string();
-        let host = host.trim_matches(['[', ']']);
-        let lookup = |error| DialError::Lookup(self.server.to_string(), error);
         // Looked up anew each time: a Service or a DNS record may have moved.
-        let addresses = tokio::net::lookup_host((host, self.server.port)).await.map_err(lookup)?;
-        let mut last = lookup(io::Error::new(io::ErrorKind::NotFound, "no address"));
+        let addresses = lookup(host.trim_matches(['[', ']']), self.server.port).await?;
+        let mut last = None;
         for address in addresses {
             match self.connect_to(address).await {
                 Ok(live) => return Ok(live),
-                Err(error) => last = error,
+                Err(error) => last = Some(error),
             }
         }
-        Err(last)
+        let none = || io::Error::new(io::ErrorKind::NotFound, "no address");
+        Err(last.unwrap_or_else(|| DialError::Lookup(host, none())))
     }
 
     async fn connect_to(&mut self, address: SocketAddr) -> Result<Live, DialError> {
-        let refused = |error| DialError::Connect(address, error);
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(refused)?;
-        tune(&stream, self.parts.heartbeat).map_err(refused)?;
         let credentials = self.parts.creds.current();
-        let tls = |(reason, text)| DialError::Tls { address, reason, text };
-        let stream = self.handshake(stream, &credentials).await.map_err(tls)?;
-        let verified = self.verify(&stream, address).map_err(tls)?;
-        self.open(stream, verified, &credentials)
-            .await
-            .map_err(|why| self.early_end(address, why, &credentials))
-    }
-
-    async fn handshake(
-        &self,
-        stream: TcpStream,
-        credentials: &Credentials,
-    ) -> Result<TlsStream<TcpStream>, Refusal> {
-        let config = credentials.client_config().map_err(|error| ("tls", error.to_string()))?;
-        let name = self.server_name.to_server_name().map_err(|error| ("tls", error.to_string()))?;
-        let handshake = TlsConnector::from(config).connect(name, stream);
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(explain_io(&error)),
-            Err(_) => Err((
-                "timeout",
-                format!(
-                    "no answer within {HANDSHAKE_TIMEOUT:?}: is this a RestPipe server's pipe listener?"
-                ),
-            )),
-        }
-    }
-
-    fn verify(
-        &self,
-        stream: &TlsStream<TcpStream>,
-        address: SocketAddr,
-    ) -> Result<Verified, Refusal> {
-        let verified = Verified::of(stream.get_ref().1, address)?;
-        // rustls would take a wildcard; one exact name is what counts here.
-        let name = peer_name(verified.leaf(), Usage::Server)
-            .map_err(|error| ("bad_cert", error.to_string()))?;
-        if name != self.server_name {
-            let text = format!(
-                "the server's certificate is for {name}, not for {}: set --server-name, or issue it anew",
-                self.server_name
-            );
-            return Err(("wrong_name", text));
-        }
-        Ok(verified)
-    }
-
-    async fn open(
-        &mut self,
-        stream: TlsStream<TcpStream>,
-        verified: Verified,
-        credentials: &Arc<Credentials>,
-    ) -> Result<Live, Why> {
+        let heartbeat = self.parts.heartbeat;
+        let secured = secure(address, &self.server_name, &credentials, heartbeat).await?;
         let epoch = self.parts.router.next_epoch();
         let live_epochs =
             self.parts.router.peers().iter().map(|peer| peer.epoch).take(MAX_LIVE).collect();
-        let config = self.parts.config(credentials, epoch, live_epochs);
-        let service =
-            PeerService::new(self.parts.dispatcher.clone(), self.server_name.as_str().into());
-        let (pipe, driver) = restpipe_pipe::open(stream, Role::Dialer, config, Arc::new(service));
-        tokio::spawn(driver);
-        let Verified { chain, address, not_after } = verified;
-        let hello = settle(&pipe).await?;
-        let peer = Peer {
-            key: SERVER.into(),
-            hostname: self.server_name.as_str().into(),
-            pipe,
-            hello,
-            address,
-            chain,
-            not_after,
-            since: SystemTime::now(),
-            epoch,
-        };
-        let peer = self.parts.router.register(peer);
+        let config = self.parts.config(&credentials, epoch, live_epochs);
+        let server_name: Arc<str> = self.server_name.as_str().into();
+        let service = PeerService::new(self.parts.dispatcher.clone(), server_name.clone());
+        let Dialled { pipe, hello, verified } = secured.open(config, Arc::new(service)).await?;
+        debug!(software = %hello.software, "peer said hello");
+        let peer = Peer::new(Some(SERVER.into()), server_name, pipe, hello, verified);
+        let peer = self.parts.router.register(Peer { epoch, ..peer });
         self.parts.last_failure.set(None);
         let (parts, kept) = (self.parts.clone(), peer.clone());
-        let own = credentials.clone();
-        self.pipes.spawn(async move { parts.keep(kept, own).await });
-        Ok(Live {
-            peer,
-            content_hash: credentials.content_hash().to_owned(),
-            since: Instant::now(),
-        })
-    }
-
-    /// TLS 1.3 lets a client finish before the server has looked at its
-    /// certificate, so the server's refusal comes as the pipe's first error.
-    fn early_end(&self, address: SocketAddr, why: Why, credentials: &Credentials) -> DialError {
-        let alert = match &why {
-            Why::Io(text) if text.contains("alert") => text,
-            _ => return DialError::Open(address, why),
-        };
-        let reason = match alert {
-            alert if alert.contains("CertificateExpired") => "refused_expired",
-            alert if alert.contains("UnknownCA") => "refused_unknown_ca",
-            _ => "refused_cert",
-        };
-        let leaf = credentials.leaf();
-        let text = format!(
-            "the server refused this node's certificate ({alert}): it is for {}, from {}, valid from {} to {}; the clock here says {}: compare with the server's log, its ca.crt and its clock",
-            credentials.name(),
-            leaf.issuer,
-            restpipe_identity::rfc3339(leaf.not_before),
-            restpipe_identity::rfc3339(leaf.not_after),
-            restpipe_identity::rfc3339(SystemTime::now()),
-        );
-        DialError::Tls { address, reason, text }
+        let content_hash = credentials.content_hash().to_owned();
+        self.pipes.spawn(async move { parts.keep(kept, credentials).await });
+        Ok(Live { peer, content_hash, since: Instant::now() })
     }
 
     /// Waits until another pipe is wanted.
@@ -355,14 +203,6 @@ impl Dialer {
             }
         }
     }
-}
-
-/// The peer's HELLO, and a moment's look at whether it was a goodbye: a
-/// server that refuses says so right behind it.
-async fn settle(pipe: &PipeHandle) -> Result<Arc<restpipe_pipe::pb::Hello>, Why> {
-    let info = pipe.opened().await?;
-    debug!(software = %info.hello.software, "peer said hello");
-    Ok(info.hello)
 }
 
 fn pause_after(why: &Why, backoff: &mut Backoff) -> Duration {

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use restpipe_identity::{Usage, peer_name};
-use restpipe_pipe::Role;
+use restpipe_identity::{Credentials, PeerName, Usage, peer_name};
 use restpipe_pipe::pb::GoAwayReason;
+use restpipe_pipe::tls::{HANDSHAKE_TIMEOUT, Refusal, Verified, tune};
+use restpipe_pipe::{NoEvents, Role, Service};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -17,15 +18,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::verified::{Refusal, Verified, explain_io};
-use super::{HANDSHAKE_TIMEOUT, PipeParts, tune};
+use super::PipeParts;
 use crate::accept::{self, AcceptBackoff};
+use crate::control::{Control, MAX_OPERATORS, MAX_QUESTIONS};
 use crate::dispatch::PeerService;
+use crate::names::Names;
 use crate::quiet::Quiet;
 use crate::router::{Absent, Peer};
 
 /// A client that is refused for what it is should not come back at once.
 const REFUSED_RETRY: Duration = Duration::from_secs(5);
+
+/// Whose certificate is let in, and as whom.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    /// What is cut off a client's name.
+    pub client_suffix: String,
+    /// The whole name of an operator; without one there is none.
+    pub operator_name: Option<PeerName>,
+}
 
 /// How many of what.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +60,8 @@ pub struct Listener {
 #[derive(Debug)]
 struct Shared {
     parts: PipeParts,
-    client_suffix: String,
+    admission: Admission,
+    control: Control,
     limits: ListenLimits,
     handshakes: Arc<Semaphore>,
     sources: Mutex<HashMap<IpAddr, usize>>,
@@ -64,15 +76,18 @@ impl Listener {
     /// If the address cannot be had.
     pub fn bind(
         address: SocketAddr,
-        client_suffix: String,
+        admission: Admission,
         limits: ListenLimits,
         parts: PipeParts,
+        names: Names,
     ) -> io::Result<Self> {
         let listener = accept::listen(address)?;
         let address = listener.local_addr()?;
         let handshakes = Arc::new(Semaphore::new(limits.handshakes));
         let (sources, quiet) = (Mutex::default(), Quiet::default());
-        let shared = Arc::new(Shared { parts, client_suffix, limits, handshakes, sources, quiet });
+        let control = Control::new(parts.clone(), names);
+        let shared = Shared { parts, admission, control, limits, handshakes, sources, quiet };
+        let shared = Arc::new(shared);
         Ok(Self { listener, address, shared })
     }
 
@@ -93,6 +108,8 @@ impl Listener {
             match accepted {
                 Ok((stream, address)) => {
                     backoff.reset();
+                    // On a listener for both, IPv4 comes dressed as IPv6.
+                    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                     let shared = self.shared.clone();
                     let Some(turn) = shared.clone().turn(address) else { continue };
                     pipes.spawn(async move { shared.serve(stream, address, turn).await });
@@ -101,6 +118,7 @@ impl Listener {
             }
         }
         drop(self.listener);
+        self.shared.control.stop();
         pipes.close();
         pipes.wait().await;
     }
@@ -129,7 +147,7 @@ impl Shared {
     /// A connection that gets no turn is dropped before TLS, which costs next
     /// to nothing; its client comes back after a pause of its own.
     fn turn(self: Arc<Self>, address: SocketAddr) -> Option<Turn> {
-        let source = address.ip().to_canonical();
+        let source = address.ip();
         let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
             self.failed(address, "busy", "as many handshakes as there may be are going on");
             return None;
@@ -162,9 +180,11 @@ impl Shared {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, turn: Turn) {
-        match self.handshake(stream, address).await {
-            Ok((stream, verified)) => self.open(stream, verified, turn).await,
-            Err((reason, detail)) => self.failed(address, reason, &detail),
+        // One identity for all of it, whatever is renewed meanwhile.
+        let credentials = self.parts.creds.current();
+        match self.handshake(stream, address, &credentials).await {
+            Ok((stream, verified)) => self.open(stream, verified, credentials, turn).await,
+            Err(Refusal { reason, text }) => self.failed(address, reason, &text),
         }
     }
 
@@ -172,33 +192,40 @@ impl Shared {
         &self,
         stream: TcpStream,
         address: SocketAddr,
+        credentials: &Credentials,
     ) -> Result<(TlsStream<TcpStream>, Verified), Refusal> {
-        tune(&stream, self.parts.heartbeat).map_err(|error| ("io", error.to_string()))?;
-        let config = self
-            .parts
-            .creds
-            .current()
-            .server_config()
-            .map_err(|error| ("tls", error.to_string()))?;
+        tune(&stream, self.parts.heartbeat).map_err(|error| Refusal::new("io", error))?;
+        let config = credentials.server_config().map_err(|error| Refusal::new("tls", error))?;
         let handshake = TlsAcceptor::from(config).accept(stream);
         let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(explain_io(&error)),
+            Ok(Err(error)) => return Err(Refusal::of(&error)),
             Err(_) => {
-                return Err(("timeout", format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}")));
+                let text = format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}");
+                return Err(Refusal::new("timeout", text));
             }
         };
-        let verified = Verified::of(stream.get_ref().1, address)?;
+        let verified = Verified::of(stream.get_ref().1, address, credentials)?;
         Ok((stream, verified))
     }
 
     /// Whom the certificate names, if it may come in.
-    fn admit(&self, verified: &Verified) -> Result<Arc<str>, (GoAwayReason, String)> {
+    fn admit(&self, verified: &Verified) -> Result<Guest, (GoAwayReason, String)> {
         let identity = |text: String| (GoAwayReason::Identity, text);
-        let name = peer_name(verified.leaf(), Usage::Client)
+        let name = peer_name(verified.certificate(), Usage::Client)
             .map_err(|error| identity(error.to_string()))?;
-        let hostname =
-            name.strip_suffix(&self.client_suffix).map_err(|error| identity(error.to_string()))?;
+        // The whole name, and before anything is cut off: neither can an
+        // operator be taken for a client, nor a client for an operator.
+        if self.admission.operator_name.as_ref() == Some(&name) {
+            if self.parts.router.operators().len() >= MAX_OPERATORS {
+                let text = format!("this server has its {MAX_OPERATORS} pipes of operators");
+                return Err((GoAwayReason::Full, text));
+            }
+            return Ok(Guest { key: None, hostname: name.as_str().into() });
+        }
+        let hostname = name
+            .strip_suffix(&self.admission.client_suffix)
+            .map_err(|error| identity(error.to_string()))?;
         match self.parts.router.admit(hostname.as_str()) {
             Ok(()) => {}
             Err(Absent::Suspended) => {
@@ -219,19 +246,33 @@ impl Shared {
                 format!("this server has its {} pipes", self.limits.pipes),
             ));
         }
-        Ok(hostname.as_str().into())
+        let hostname: Arc<str> = hostname.as_str().into();
+        Ok(Guest { key: Some(hostname.clone()), hostname })
     }
 
-    async fn open(&self, stream: TlsStream<TcpStream>, verified: Verified, turn: Turn) {
-        let credentials = self.parts.creds.current();
-        let config = self.parts.config(&credentials, 0, Vec::new());
+    async fn open(
+        &self,
+        stream: TlsStream<TcpStream>,
+        verified: Verified,
+        credentials: Arc<Credentials>,
+        turn: Turn,
+    ) {
+        let mut config = self.parts.config(&credentials, 0, Vec::new());
         let admitted = self.admit(&verified);
-        let name: Arc<str> = admitted.as_ref().map_or_else(|_| "".into(), Clone::clone);
-        let service = PeerService::new(self.parts.dispatcher.clone(), name);
-        let (pipe, driver) = restpipe_pipe::open(stream, Role::Acceptor, config, Arc::new(service));
-        let Verified { chain, address, not_after } = verified;
-        let hostname = match admitted {
-            Ok(hostname) => hostname,
+        let service: Arc<dyn Service> = match &admitted {
+            Ok(Guest { key: Some(client), .. }) => {
+                Arc::new(PeerService::new(self.parts.dispatcher.clone(), client.clone()))
+            }
+            Ok(Guest { key: None, .. }) => {
+                config.max_streams = MAX_QUESTIONS;
+                Arc::new(self.control.clone())
+            }
+            Err(_) => Arc::new(NoEvents),
+        };
+        let (pipe, driver) = restpipe_pipe::open(stream, Role::Acceptor, config, service);
+        let address = verified.address;
+        let Guest { key, hostname } = match admitted {
+            Ok(guest) => guest,
             Err((reason, detail)) => {
                 // Over TLS the client learns why; an alert would only say "no".
                 self.failed(address, restpipe_pipe::error::word(reason), &detail);
@@ -247,22 +288,22 @@ impl Shared {
         };
         drop(turn);
         debug!(peer = %hostname, software = %hello.software, "peer said hello");
-        let epoch = hello.epoch;
-        let since = SystemTime::now();
-        let peer = Peer {
-            key: hostname.clone(),
-            hostname,
-            pipe,
-            hello,
-            address,
-            chain,
-            not_after,
-            since,
-            epoch,
-        };
+        let peer = Peer::new(key, hostname, pipe, hello, verified);
         let peer = self.parts.router.register(peer);
+        // The names may have changed since it was let in.
+        if let Some(Err(why)) = peer.key.as_deref().map(|name| self.parts.router.admit(name)) {
+            peer.turn_away(why);
+        }
         self.parts.keep(peer, credentials).await;
         // The driver says goodbye before it ends.
         let _ = task.await;
     }
+}
+
+/// Who has been let in.
+struct Guest {
+    /// Under what a client is called; an operator is not.
+    key: Option<Arc<str>>,
+    /// Its verified name.
+    hostname: Arc<str>,
 }

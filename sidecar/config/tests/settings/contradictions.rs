@@ -71,6 +71,26 @@ fn a_public_gateway_must_be_meant() {
 }
 
 #[test]
+fn an_operator_is_not_called_as_a_client_could_be() {
+    let suffix = "client-suffix = 'clients.hub.restpipe'";
+    let refused = |name: &str| refusal(Server, &["--operator-name", name], &[], suffix);
+    for name in ["op.clients.hub.restpipe", "clients.hub.restpipe"] {
+        assert_eq!(
+            refused(name),
+            format!(
+                "--operator-name is {name}, which is below client-suffix, clients.hub.restpipe: a client of that \
+                 name would be an operator; give a name elsewhere, for example operator.restpipe"
+            )
+        );
+    }
+    for name in ["operator.restpipe", "opclients.hub.restpipe", "hub.restpipe"] {
+        assert!(resolve(Server, &["--operator-name", name], &[], suffix).is_ok(), "{name}");
+    }
+    // Without a suffix that one name is the operator's, and no client's.
+    assert!(resolve(Server, &["--operator-name=operator"], &[], "").is_ok());
+}
+
+#[test]
 fn an_identity_is_given_whole_or_not() {
     let rest = "give --cert, --key and --ca together, or only --dir";
     let text = format!("--key is given without --cert: {rest}");

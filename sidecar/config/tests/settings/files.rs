@@ -76,7 +76,7 @@ fn what_is_no_settings_file_is_not_read() -> Outcome {
     fs::write(&large, "#".repeat(usize::try_from(MAX_FILE)?))?;
     assert!(read(&large).is_ok_and(|file| file.is_some()));
     fs::write(&large, "#".repeat(usize::try_from(MAX_FILE)? + 1))?;
-    let text = format!("{} is larger than 262144 bytes: it is not a node.toml", large.display());
+    let text = format!("{} is larger than 1048576 bytes: it is not a node.toml", large.display());
     assert_eq!(read(&large), Err(text));
 
     let binary = dir.join("binary.toml");
@@ -120,6 +120,10 @@ fn bad_values_are_named_with_line_and_key() {
         (
             "max-streams = 2.5",
             "max-streams = 2.5: invalid type: floating point `2.5`, expected a string or a whole number",
+        ),
+        (
+            "names-version = -1",
+            "names-version = -1: give a whole number from 0 to 9223372036854775807",
         ),
         ("heartbeat = '2m'", "heartbeat = '2m': give a duration from 500ms to 1m"),
         ("memory-budget = '1kB'", "memory-budget = '1kB': give at least 1MiB"),

@@ -73,8 +73,23 @@ fn every_setting_is_taken_from_its_own_layer() {
     assert_eq!(settings.telemetry.log, "debug");
     assert_eq!(settings.limits.max_streams, 7);
     assert_eq!(settings.pipe.heartbeat, default::HEARTBEAT);
-    let End::Listen { clients, .. } = settings.pipe.end else { panic!("not a server") };
-    assert!(clients.is_empty(), "an empty list in a flag undoes the file's");
+    let End::Listen { names, .. } = settings.pipe.end else { panic!("not a server") };
+    assert!(names.clients.is_empty(), "an empty list in a flag undoes the file's");
+}
+
+#[test]
+fn who_may_connect_is_what_the_operator_renders() {
+    let file = "clients = ['a']\nsuspended = ['b']\nlisted-only = true\nnames-version = 7\n\
+                client-suffix = 'clients.hub.shop.restpipe'\noperator-name = 'Operator.restpipe'";
+    let names = |flags: &[&str], file| match good(Role::Server, flags, &[], file).pipe.end {
+        End::Listen { names, operator_name, .. } => (names, operator_name),
+        End::Dial { .. } => panic!("not a server"),
+    };
+    let (found, operator) = names(&[], file);
+    assert_eq!((found.version, found.listed_only), (7, true));
+    assert_eq!((found.clients.len(), found.suspended.len()), (1, 1));
+    assert_eq!(operator.expect("a name").as_str(), "operator.restpipe");
+    assert_eq!(names(&[], ""), Default::default(), "as a node on a plain host has it");
 }
 
 #[test]
@@ -200,8 +215,7 @@ fn the_default_in_words_is_the_default_in_fact() {
     ];
     for role in [Role::Server, Role::Client] {
         let needed = if role == Role::Client { vec!["--server=hub"] } else { vec![] };
-        let mut plain = good(role, &needed, &[], "");
-        plain.gateway.by_default = false;
+        let plain = good(role, &needed, &[], "");
         let command = NodeArgs::augment_args(Command::new("restpipe"));
         for key in command.get_arguments().filter_map(|arg| arg.get_long()) {
             let words = default::in_words(key)
@@ -209,9 +223,7 @@ fn the_default_in_words_is_the_default_in_fact() {
             if let Some(words) = words {
                 let flag = format!("--{key}={words}");
                 let flags: Vec<&str> = needed.iter().copied().chain([flag.as_str()]).collect();
-                let mut given = good(role, &flags, &[], "");
-                given.gateway.by_default = false;
-                assert_eq!(given, plain, "with {flag}");
+                assert_eq!(good(role, &flags, &[], ""), plain, "with {flag}");
             }
         }
     }
@@ -224,7 +236,6 @@ fn a_bare_client_has_the_documented_settings() {
     let addresses: Vec<String> =
         settings.gateway.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["127.0.0.1:7070", "[::1]:7070"]);
-    assert!(settings.gateway.by_default);
     assert_eq!(settings.identity.key.to_str(), Some("/etc/restpipe/tls.key"));
     assert_eq!(settings.telemetry.log_format, LogFormat::Auto);
     assert_eq!(settings.limits.max_body, None);

@@ -11,7 +11,7 @@ use clap::{Args, Command};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use restpipe_config::{ByteSize, ConfigFile, Count, HumanDuration, List, NodeArgs};
+use restpipe_config::{ByteSize, ConfigFile, Count, HumanDuration, List, NodeArgs, Version};
 
 /// A value from a text that fits a pattern; the patterns are made so that every text is good.
 fn text<T: FromStr + Debug>(pattern: &'static str) -> impl Strategy<Value = T> {
@@ -39,6 +39,10 @@ fn count<const MAX: u32>() -> impl Strategy<Value = Count<MAX>> {
     (1..=MAX).prop_filter_map("out of bounds", |number| number.try_into().ok())
 }
 
+fn version() -> impl Strategy<Value = Version> {
+    (0..=u64::MAX / 2).prop_filter_map("too large", |number| number.try_into().ok())
+}
+
 const NAME: &str = "[a-z0-9_]{1,9}(\\.[a-z]{1,5}){0,2}";
 const IP_PORT: &str =
     "([0-9]{1,2}\\.[0-9]\\.[0-9]\\.[0-9]|\\[::1\\]|\\[2001:db8::[1-9a-f]\\]):[0-9]{1,4}";
@@ -54,13 +58,16 @@ prop_compose! {
         a in (of(text(IP_PORT)), of(text(HOST_PORT)), of(text(NAME)), of(text("\\.?[a-z]{1,5}|"))),
         b in (of(list(NAME)), of(list(NAME)), of(text("[!-~]{1,20}"))),
         c in (of(span()), of(span()), of(span()), of(span()), of(span())),
+        d in (any::<Option<bool>>(), of(version()), of(text(NAME))),
     ) -> NodeArgs {
         let (listen, server, server_name, client_suffix) = a;
         let (clients, suspended, instance) = b;
         let (wait, timeout, max_timeout, drain, heartbeat) = c;
+        let (listed_only, names_version, operator_name) = d;
         NodeArgs {
             listen, server, server_name, client_suffix, clients, suspended, instance, wait,
-            timeout, max_timeout, drain, heartbeat, ..NodeArgs::default()
+            timeout, max_timeout, drain, heartbeat, listed_only, names_version, operator_name,
+            ..NodeArgs::default()
         }
     }
 }

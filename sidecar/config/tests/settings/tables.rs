@@ -40,5 +40,5 @@ fn every_setting_of_one_role_is_a_setting() {
         .get_arguments()
         .filter_map(|arg| arg.get_long())
         .filter(|key| Who::of(key) != Who::Both);
-    assert_eq!(one_role.count(), 9, "as many as `Who::of` names");
+    assert_eq!(one_role.count(), 12, "as many as `Who::of` names");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertifiedIssuer, IsCa, KeyPair};
 use restpipe_identity::{
     CA_LIFETIME, CertificateAuthority, ChainError, CredentialsError, LeafRequest, Roots, Usage,
-    verify,
+    root_of, verify,
 };
 
 use crate::support::{
@@ -180,6 +180,10 @@ fn while_two_cas_overlap_leafs_of_both_are_trusted_and_then_only_the_new_ones() 
         Err(ChainError::UnknownCa { .. })
     ));
     assert_eq!(dropped.still_trusts(&new_peer, Usage::Client, now()), Ok(()));
+    for (peer, ca) in [(&old_peer, &old), (&new_peer, &new)] {
+        let root = root_of(peer, overlapping.roots(), Usage::Client, now()).expect("a root");
+        assert_eq!(root.info(), ca.info());
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// A pipe that lived this long has earned a quick first retry: a link that
 /// flaps has not.
-pub(super) const HEALTHY: Duration = Duration::from_secs(30);
+pub const HEALTHY: Duration = Duration::from_secs(30);
 
 /// The pauses of one dialler.
 #[derive(Debug)]

@@ -1,0 +1,291 @@
+//! Reading and writing objects.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Secret, Service};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Resource, ResourceExt};
+use restpipe_api::names::{FIELD_MANAGER, MANAGED_BY};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::lease::Closed;
+use super::world::key_of;
+use crate::plan::CaWrite;
+use crate::seen::{Key, SecretSeen};
+
+/// Why a reconcile ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The API server refused, or did not answer.
+    #[error("{doing}: {source}")]
+    Api {
+        /// What was tried.
+        doing: String,
+        /// Its answer.
+        source: kube::Error,
+    },
+    /// This replica may not write.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// What the plan gave cannot be written: a mistake in this program.
+    #[error("what was to be written makes no sense: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Error {
+    fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let doing = doing.into();
+        |source| Self::Api { doing, source }
+    }
+
+    fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Api { source: kube::Error::Api(status), .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Whether the namespace is about to go: nothing is made there any more, and nothing is wrong.
+    pub(super) fn namespace_ends(&self) -> bool {
+        let Some(status) = self.status().filter(|status| status.code == 403) else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+            || status.message.contains("because it is being terminated")
+    }
+
+    /// Whether the object has changed or is gone, so that everything begins anew.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code, 404 | 409))
+    }
+}
+
+/// A Secret, and the version at which it was read.
+pub(super) struct Read {
+    pub(super) seen: SecretSeen,
+    version: Option<String>,
+    uid: Option<String>,
+}
+
+impl Read {
+    fn of(secret: Secret) -> Self {
+        let (uid, version) = (secret.uid(), secret.resource_version());
+        Self { seen: seen(secret), version, uid }
+    }
+}
+
+/// What plans need to know of a Secret.
+pub(super) fn seen(secret: Secret) -> SecretSeen {
+    let owner = secret.owner_references().iter().find(|owner| owner.controller == Some(true));
+    SecretSeen {
+        owner: owner.map(|owner| owner.uid.clone()),
+        ours: is_ours(secret.labels()),
+        type_: secret.type_.unwrap_or_default(),
+        annotations: secret.metadata.annotations.unwrap_or_default(),
+        data: secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect(),
+    }
+}
+
+/// The same without its private key, for keeping.
+pub(super) fn without_key(mut secret: SecretSeen) -> SecretSeen {
+    secret.data.remove(restpipe_identity::TLS_KEY);
+    secret
+}
+
+fn is_ours(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1)
+}
+
+impl Context {
+    fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.clients.working.clone(), namespace)
+    }
+
+    /// Reads a Secret.
+    pub(super) async fn secret(&self, key: &Key) -> Result<Option<Read>, Error> {
+        let found = self.secrets(&key.namespace).get_opt(&key.name).await;
+        let found = found.map_err(Error::api(format!("cannot read the Secret {key}")))?;
+        Ok(found.map(Read::of))
+    }
+
+    /// Reads a Service.
+    pub(super) async fn service(&self, key: &Key) -> Result<Option<Service>, Error> {
+        let api: Api<Service> = Api::namespaced(self.clients.working.clone(), &key.namespace);
+        let found = api.get_opt(&key.name).await;
+        found.map_err(Error::api(format!("cannot read the Service {key}")))
+    }
+
+    /// Applies a Secret, over the one that was seen.
+    pub(super) async fn apply_secret(
+        &self,
+        mut secret: Secret,
+        over: Option<&Read>,
+    ) -> Result<SecretSeen, Error> {
+        secret.metadata.uid = over.and_then(|read| read.uid.clone());
+        let key = key_of(&secret);
+        let api = self.secrets(&key.namespace);
+        let applied = self.apply(&api, &secret, over.is_some(), "Secret", "secret").await?;
+        self.secret_versions.wrote(&key, applied.resource_version());
+        Ok(seen(applied))
+    }
+
+    /// Applies a Service, over the one that was seen.
+    pub(super) async fn apply_service(
+        &self,
+        mut service: Service,
+        over: Option<&Service>,
+    ) -> Result<(), Error> {
+        service.metadata.uid = over.and_then(ResourceExt::uid);
+        let key = key_of(&service);
+        let api = Api::namespaced(self.clients.working.clone(), &key.namespace);
+        let applied = self.apply(&api, &service, over.is_some(), "Service", "service").await?;
+        self.service_versions.wrote(&key, applied.resource_version());
+        Ok(())
+    }
+
+    /// Fields of an object that is ours are ours by force. Where none was seen, nothing is forced:
+    /// if somebody has just made one of that name, that is a conflict, and it stays as it is. The
+    /// UID in the object sees to it that one of the same name that came meanwhile is not meant.
+    async fn apply<K>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        over: bool,
+        kind: &str,
+        what: &'static str,
+    ) -> Result<K, Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+    {
+        self.gate.check()?;
+        let mut params = PatchParams::apply(FIELD_MANAGER);
+        params.force = over;
+        let name = object.name_any();
+        let applied = api.patch(&name, &params, &Patch::Apply(object)).await;
+        let doing = || format!("cannot write the {kind} {}", key_of(object));
+        let applied = applied.map_err(|source| Error::Api { doing: doing(), source })?;
+        self.metrics.wrote(what);
+        Ok(applied)
+    }
+
+    /// Stores a CA: makes it, or replaces the very version that was read. Whoever comes second
+    /// fails, so that there is never more than one.
+    pub(super) async fn write_ca(&self, write: CaWrite, over: Option<&Read>) -> Result<(), Error> {
+        self.gate.check()?;
+        let CaWrite { secret, create } = write;
+        let key = key_of(&secret);
+        let api = self.secrets(&key.namespace);
+        let written = if create {
+            let params =
+                PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
+            api.create(&params, &secret).await
+        } else {
+            let patch = replacement(&secret, over)?;
+            let params =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
+            api.patch(&key.name, &params, &Patch::Merge(&patch)).await
+        };
+        let written = written.map_err(Error::api(format!("cannot store the CA {key}")))?;
+        self.secret_versions.wrote(&key, written.resource_version());
+        self.metrics.wrote("ca");
+        Ok(())
+    }
+
+    /// Writes a whole status; gives the object's version then.
+    pub(super) async fn write_status<K, S>(
+        &self,
+        object: &K,
+        status: &S,
+    ) -> Result<Option<String>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+        S: Serialize,
+    {
+        self.gate.check()?;
+        let key = key_of(object);
+        let api: Api<K> = Api::namespaced(self.clients.working.clone(), &key.namespace);
+        let body = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": key.name, "uid": object.uid()},
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let written = api.patch_status(&key.name, &params, &Patch::Apply(&body)).await;
+        let doing = || format!("cannot write the status of the {} {key}", K::kind(&()));
+        let written = written.map_err(|source| Error::Api { doing: doing(), source })?;
+        self.metrics.wrote("status");
+        Ok(written.resource_version())
+    }
+}
+
+/// A merge patch that makes of the Secret that was read the one that is wanted, and fails if it
+/// has changed since. (A PUT would do the same, and need one more right.)
+fn replacement(wanted: &Secret, over: Option<&Read>) -> Result<Value, serde_json::Error> {
+    let mut patch = serde_json::to_value(wanted)?;
+    if let Some(read) = over {
+        patch["metadata"]["resourceVersion"] = json!(read.version);
+        patch["metadata"]["uid"] = json!(read.uid);
+        let gone = |part: &mut Value, old: &mut dyn Iterator<Item = &String>| {
+            if let Some(fields) = part.as_object_mut() {
+                for key in old {
+                    fields.entry(key).or_insert(Value::Null);
+                }
+            }
+        };
+        gone(&mut patch["data"], &mut read.seen.data.keys());
+        let ours = |key: &&String| key.starts_with("restpipe.io/");
+        gone(&mut patch["metadata"]["annotations"], &mut read.seen.annotations.keys().filter(ours));
+    }
+    Ok(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    #[test]
+    fn a_replacement_names_the_version_and_drops_what_is_gone() {
+        let secret = |keys: &[&str], annotations: &[&str]| Secret {
+            metadata: kube::api::ObjectMeta {
+                name: Some("ca".into()),
+                resource_version: Some("7".into()),
+                uid: Some("u".into()),
+                annotations: Some(
+                    annotations.iter().map(|key| ((*key).to_owned(), "1".to_owned())).collect(),
+                ),
+                ..Default::default()
+            },
+            data: Some(keys.iter().map(|key| ((*key).to_owned(), ByteString(vec![1]))).collect()),
+            ..Default::default()
+        };
+        let old = Read::of(secret(&["ca.crt", "next.crt"], &["restpipe.io/settled", "of/others"]));
+        let mut wanted = secret(&["ca.crt"], &["restpipe.io/rotated"]);
+        wanted.metadata.resource_version = None;
+        let patch = replacement(&wanted, Some(&old)).expect("JSON");
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        assert_eq!(patch["data"], json!({"ca.crt": "AQ==", "next.crt": null}));
+        let annotations = json!({"restpipe.io/rotated": "1", "restpipe.io/settled": null});
+        assert_eq!(patch["metadata"]["annotations"], annotations);
+    }
+
+    #[test]
+    fn a_namespace_that_ends_is_told_from_a_missing_right() {
+        let refused = |message: &str| Error::Api {
+            doing: "x".into(),
+            source: kube::Error::Api(Box::new(
+                kube::core::Status::failure(message, "Forbidden").with_code(403),
+            )),
+        };
+        let ends = "unable to create new content in namespace a because it is being terminated";
+        assert!(refused(ends).namespace_ends());
+        assert!(!refused("secrets is forbidden: User x cannot create").namespace_ends());
+    }
+}

@@ -1,0 +1,263 @@
+//! Reconciling a server.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::future::try_join_all;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use restpipe_api::names::{self, PIPE_PORT};
+use restpipe_api::{RestPipeServer, RestPipeServerStatus};
+
+use super::apply::Error;
+use super::context::{ByHostname, Context};
+use super::metrics::Leaf;
+use super::views;
+use super::world::{Target, beside, key_of};
+use super::{capped, system_time};
+use crate::plan::authority::SPREAD_TIME;
+use crate::plan::{ServerPlan, ServerSeen, ServerView, server};
+use crate::presence::{Followed, ServerPod};
+use crate::seen::{Key, PodSeen, ServerPodSeen};
+
+/// Reconciles a server, and says when to do it again.
+pub(super) async fn reconcile(
+    server: Arc<RestPipeServer>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let key = key_of(&*server);
+    context.servers.taken(&key);
+    if server.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    if let Some(wait) = context.server_statuses.wait(&key) {
+        return Ok(Action::requeue(wait));
+    }
+    let begun = Instant::now();
+    let result = work(server, &key, &context).await;
+    context.metrics.reconciled("server", result.is_ok(), begun.elapsed());
+    match result {
+        Ok(again) => {
+            context.server_backoff.reset(&key);
+            Ok(Action::requeue(capped(again)))
+        }
+        Err(error) if error.namespace_ends() => Ok(Action::await_change()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn work(
+    server: Arc<RestPipeServer>,
+    key: &Key,
+    context: &Context,
+) -> Result<Option<Duration>, Error> {
+    let uid = server.uid().unwrap_or_default();
+    let server = fresh(server, key, &uid, context);
+    let user_secret = server.spec.identity.ca_secret_name.as_deref();
+    let ca_key = Key { namespace: context.namespace.clone(), name: names::ca_secret(&uid) };
+    let secret_key = beside(key, &names::server_secret(&key.name));
+    let service_key = beside(key, &names::service(&key.name));
+    let replicas_key = beside(key, &names::replicas_service(&key.name));
+    let user_ca = async {
+        match user_secret {
+            Some(name) => context.secret(&beside(key, name)).await,
+            None => Ok(None),
+        }
+    };
+    let (ca, user_ca, secret, service, replicas) = tokio::try_join!(
+        context.secret(&ca_key),
+        user_ca,
+        context.secret(&secret_key),
+        context.service(&service_key),
+        context.service(&replicas_key),
+    )?;
+
+    let target = Target::Server(key.clone());
+    let pods = context.world.pods(&target);
+    let told = context.presence.seen(key);
+    let links = context.world.links_of(key);
+    let namespaces = context.world.namespaces();
+    let last_names = context.world.names(&uid);
+    let seen = ServerSeen {
+        server: &server,
+        links: &links,
+        namespaces: views::namespaces(&context.scope, &namespaces),
+        operator_namespace: &context.namespace,
+        ca_secret: ca.as_ref().map(|read| &read.seen),
+        user_ca: user_ca.as_ref().map(|read| &read.seen),
+        secret: secret.as_ref().map(|read| &read.seen),
+        link_secrets: &context.world.link_secrets_of(key),
+        service: service.as_ref(),
+        replicas_service: replicas.as_ref(),
+        pods: &pods,
+        without_sidecar: &context.world.without_sidecar(&target),
+        told: &told,
+        last_names: last_names.as_ref(),
+        spread_time: SPREAD_TIME,
+    };
+    let plan = server::plan(&seen, SystemTime::now());
+
+    // First of all: certificates of a CA that nobody kept would lock everybody out.
+    let ServerPlan { ca_secret, secret: leaf, services, names, status, view, events, again_in } =
+        plan;
+    if let Some(write) = ca_secret {
+        context.write_ca(write, ca.as_ref()).await?;
+    }
+    let service_of = |name: &str| {
+        [&service, &replicas].into_iter().flatten().find(|service| service.name_any() == name)
+    };
+    let services = services.into_iter().map(|wanted| {
+        let over = service_of(&wanted.name_any());
+        context.apply_service(wanted, over)
+    });
+    let leaf = async {
+        if let Some(wanted) = leaf {
+            context.apply_secret(wanted, secret.as_ref()).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    // Neither keeps the other from being written: one may be refused for ever, such as a node
+    // port that is taken.
+    let (services, leaf) = tokio::join!(try_join_all(services), leaf);
+
+    follow(context, key, &view, names.clone(), &pods);
+    tell_links(context, key, &view, names, &told);
+    note(context, key, &status);
+    let written = write_status(context, &server, key, &uid, status).await;
+    let about = server.object_ref(&());
+    for event in events {
+        context.events.tell(event, &about);
+    }
+    written?;
+    leaf?;
+    services?;
+    Ok(again_in)
+}
+
+/// The object, with the status that we wrote if the watch does not show it yet.
+fn fresh(
+    server: Arc<RestPipeServer>,
+    key: &Key,
+    uid: &str,
+    context: &Context,
+) -> Arc<RestPipeServer> {
+    let version = server.resource_version();
+    match context.server_statuses.later_than(key, uid, version.as_deref()) {
+        Some(status) => {
+            let mut server = Arc::unwrap_or_clone(server);
+            server.status = Some(status);
+            Arc::new(server)
+        }
+        None => server,
+    }
+}
+
+/// Keeps a pipe to each of its pods.
+fn follow(
+    context: &Context,
+    key: &Key,
+    view: &ServerView,
+    names: crate::seen::Names,
+    pods: &[PodSeen],
+) {
+    let Ok(authority) = &view.authority else { return };
+    let followed = Followed {
+        pods: pods.iter().filter_map(running).collect(),
+        server_name: names::server_identity(&key.name, &key.namespace),
+        authority: Arc::clone(authority.signer()),
+        bundle: authority.bundle(),
+        names,
+    };
+    context.presence.follow(key.clone(), followed);
+}
+
+fn running(pod: &PodSeen) -> Option<ServerPod> {
+    let port = u16::try_from(PIPE_PORT).ok()?;
+    let ip = pod.ip.filter(|_| pod.phase == "Running")?;
+    let address = SocketAddr::new(ip, port);
+    Some(ServerPod { name: pod.name.clone(), uid: pod.uid.clone(), address })
+}
+
+/// Leaves what links need, and asks for a reconcile of those for whom it is different.
+fn tell_links(
+    context: &Context,
+    key: &Key,
+    view: &Arc<ServerView>,
+    names: crate::seen::Names,
+    told: &[ServerPodSeen],
+) {
+    let pipes = by_hostname(told).map(Arc::new);
+    let pipes_before = context.pipes.set(key, pipes.clone());
+    let view_before = context.world.set_view(Arc::clone(view), names);
+    let links: HashSet<Key> = match &view_before {
+        Some(before) if views::same_for_all(before, view) => {
+            views::judged_differently(before, view)
+                .chain(views::piped_differently(view, pipes_before.as_deref(), pipes.as_deref()))
+                .cloned()
+                .collect()
+        }
+        _ => context.world.link_keys_of(key).into_iter().collect(),
+    };
+    for link in links {
+        if context.world.has(&Target::Link(link.clone())) {
+            context.links.ask(&link);
+        }
+    }
+}
+
+/// Nothing while no pod has told of its pipes.
+fn by_hostname(told: &[ServerPodSeen]) -> Option<ByHostname> {
+    let mut answered = false;
+    let mut pipes = ByHostname::new();
+    for state in told.iter().filter_map(|pod| pod.state.as_ref().ok()) {
+        answered = true;
+        for pipe in &state.pipes {
+            pipes.entry(pipe.hostname.clone()).or_default().push(pipe.clone());
+        }
+    }
+    answered.then_some(pipes)
+}
+
+fn note(context: &Context, key: &Key, status: &RestPipeServerStatus) {
+    let leaf = status.identity.as_ref().map(|identity| system_time(&identity.not_after));
+    context.metrics.leaf(Leaf::Server, key, leaf);
+    let ca = status.ca.as_ref().map(|ca| system_time(&ca.not_after));
+    context.metrics.leaf(Leaf::Ca, key, ca);
+}
+
+async fn write_status(
+    context: &Context,
+    server: &RestPipeServer,
+    key: &Key,
+    uid: &str,
+    status: RestPipeServerStatus,
+) -> Result<(), Error> {
+    if views::same_status(server.status.as_ref(), &status)? {
+        return Ok(());
+    }
+    let version = context.write_status(server, &status).await?;
+    context.server_statuses.wrote(key, uid, version.as_deref(), status);
+    Ok(())
+}
+
+/// The server is gone, or another of its name has come.
+pub(super) fn gone(context: &Context, key: &Key) {
+    context.servers.taken(key);
+    context.server_backoff.reset(key);
+    context.server_statuses.forget(key);
+    context.presence.forget(key);
+    context.pipes.set(key, None);
+    context.metrics.leaf(Leaf::Server, key, None);
+    context.metrics.leaf(Leaf::Ca, key, None);
+    let secret = beside(key, &names::server_secret(&key.name));
+    context.secret_versions.forget(&secret);
+    for service in [names::service(&key.name), names::replicas_service(&key.name)] {
+        context.service_versions.forget(&beside(key, &service));
+    }
+    for link in context.world.link_keys_of(key) {
+        context.links.ask(&link);
+    }
+    context.leftovers.notify_one();
+}

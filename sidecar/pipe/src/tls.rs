@@ -1,0 +1,116 @@
+//! Pipes over TLS: what both sides of a handshake do alike.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use restpipe_identity::{CertificateInfo, Credentials, Usage, explain, inspect, root_of};
+use rustls::CommonState;
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpStream;
+
+/// TLS is finished within this time, or the connection is closed.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why TLS did not show a peer that a pipe may be opened with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Refusal {
+    /// A fixed word for metrics, logs and conditions.
+    pub reason: &'static str,
+    /// A sentence with the cure.
+    pub text: String,
+}
+
+impl Refusal {
+    /// A word and a sentence.
+    pub fn new(reason: &'static str, text: impl ToString) -> Self {
+        Self { reason, text: text.to_string() }
+    }
+
+    /// What a failed handshake means.
+    pub fn of(error: &io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(tls) => {
+                let explained = explain(tls, SystemTime::now());
+                Self::new(explained.reason, explained.text)
+            }
+            None => Self::new("tls", format!("the other side ended the handshake: {error}")),
+        }
+    }
+}
+
+/// A peer whose chain TLS has verified. Whom it names is looked at next.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The chain that it showed, its own certificate first; never empty.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// What its own certificate says.
+    pub leaf: CertificateInfo,
+    /// SHA-256 fingerprint, in hex, of the trusted root that the chain leads to.
+    pub root: Option<String>,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+impl Verified {
+    /// What a finished handshake has shown to the owner of `credentials`.
+    ///
+    /// # Errors
+    /// If it is no peer for a pipe.
+    pub fn of(
+        session: &CommonState,
+        address: SocketAddr,
+        credentials: &Credentials,
+    ) -> Result<Self, Refusal> {
+        // rustls lets a peer through that offers no protocol at all.
+        if session.alpn_protocol() != Some(restpipe_proto::ALPN) {
+            let text = "the other side does not speak restpipe/2: is it a RestPipe node?";
+            return Err(Refusal::new("alpn", text));
+        }
+        let shown = session.peer_certificates().unwrap_or_default();
+        let chain: Vec<_> = shown.iter().map(|der| der.clone().into_owned()).collect();
+        let Some(leaf) = chain.first() else {
+            return Err(Refusal::new("cert_required", "the other side showed no certificate"));
+        };
+        let leaf = inspect(leaf).map_err(|error| Refusal::new("bad_cert", error))?;
+        let usage = match credentials.usage() {
+            Usage::Client => Usage::Server,
+            Usage::Server => Usage::Client,
+        };
+        let root = root_of(&chain, credentials.roots(), usage, SystemTime::now());
+        let root = root.map(|root| root.info().fingerprint.clone());
+        Ok(Self { chain, leaf, root, address })
+    }
+
+    /// The peer's own certificate.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
+    }
+}
+
+/// The roots of `credentials` as HELLO names them.
+pub fn trusted_roots(credentials: &Credentials) -> Vec<Bytes> {
+    let bytes = |hex: String| {
+        let digits: Vec<u8> =
+            hex.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+        digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect::<Vec<_>>().into()
+    };
+    credentials.roots().fingerprints().into_iter().map(bytes).collect()
+}
+
+/// Settings that every pipe's socket gets.
+///
+/// # Errors
+/// If the socket has ended.
+pub fn tune(stream: &TcpStream, heartbeat: Duration) -> io::Result<()> {
+    // Small frames go out at once, never after somebody's acknowledgement.
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    // A peer that acknowledges nothing is given up as soon as one that says
+    // nothing, and not after the kernel's quarter of an hour.
+    socket.set_tcp_user_timeout(Some(2 * heartbeat))?;
+    socket.set_keepalive(true)
+}
