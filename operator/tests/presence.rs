@@ -257,8 +257,11 @@ async fn names_are_pushed_at_once_and_again_to_a_server_that_was_restarted() {
     assert!(watch.counted("restpipe_operator_dial_failures_total", "refused") >= 1.0);
     let again = NodeArgs { listen: Some(TcpAddress(address)), ..NodeArgs::default() };
     let second = server(&pki, again).await;
-    let told = watch.state(|state| state.names_version == 2 && !state.pipes.is_empty()).await;
-    assert_eq!((told.pipes.len(), told.pipes[0].hostname.as_str()), (1, "plant"));
+    // Without node.toml it knows no names at first, and both may come in for a moment.
+    let only_plant = |state: &ServerPodState| {
+        state.names_version == 2 && state.pipes.iter().map(|pipe| &pipe.hostname).eq(["plant"])
+    };
+    watch.state(only_plant).await;
     assert!(second.router.admit("fs").is_err());
 
     watch.presence.shutdown().await;
@@ -303,7 +306,11 @@ async fn what_keeps_the_operator_from_a_pod_has_a_reason_and_its_cure_works_at_o
     let args = NodeArgs { client_suffix, ..NodeArgs::default() };
     let stranger = pki.server(args, Registry::new()).await;
     watch.follow(followed(&pki, stranger.pipe.expect("a listener"), Names::default()));
-    assert_eq!(watch.presence.seen(&key()), [], "another address is another pod");
+    let seen = watch.presence.seen(&key());
+    assert!(
+        seen.iter().all(|seen| seen.state.is_err()),
+        "another address is another pod: {seen:?}"
+    );
     let trouble = watch.trouble("CertificateRefused").await;
     assert!(trouble.detail.contains("operator.restpipe"), "{}", trouble.detail);
     stranger.stopped().await;
