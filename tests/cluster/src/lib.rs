@@ -8,17 +8,25 @@
 
 mod audit;
 mod command;
+mod operator;
 mod process;
+mod proxy;
 mod release;
 mod request;
+mod sidecar;
 mod traffic;
+mod volume;
 
 pub use audit::{Audit, Mark, Request};
 pub use command::{Ran, run, run_with_input, sh};
+pub use operator::Operator;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use release::{Part, Release, SYSTEM, free_port};
 pub use request::Answer;
+pub use sidecar::{Sidecar, address_of_a_pod};
 pub use traffic::{Sum, Traffic};
+pub use volume::{Contents, Volume, contents, x509};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
