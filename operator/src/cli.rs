@@ -2,6 +2,8 @@
 
 mod check;
 mod export;
+mod rotate_ca;
+mod target;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ enum Command {
     Check(check::Options),
     /// Write the identity of a link's client outside this cluster.
     Export(export::Options),
+    /// Replace the CA of a server, step by step.
+    RotateCa(rotate_ca::Options),
 }
 
 /// Runs the command line of this process.
@@ -53,6 +57,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Crds => print!("{}", crds()?),
         Command::Check(options) => return runtime.block_on(check::run(options)),
         Command::Export(options) => runtime.block_on(export::run(options))?,
+        Command::RotateCa(options) => runtime.block_on(rotate_ca::run(options))?,
     }
     Ok(ExitCode::SUCCESS)
 }

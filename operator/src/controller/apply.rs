@@ -84,7 +84,12 @@ pub(super) fn seen(secret: Secret) -> SecretSeen {
         ours: is_ours(secret.labels()),
         type_: secret.type_.unwrap_or_default(),
         annotations: secret.metadata.annotations.unwrap_or_default(),
-        data: secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect(),
+        data: secret
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, value.0))
+            .collect(),
     }
 }
 

@@ -153,7 +153,8 @@ impl Election {
     pub(super) async fn hold(&self) -> Lost {
         let renewed = async {
             while self.changed().await {}
-            Lost { holder: None }
+            // Only to name who has it.
+            self.look().await.ok().flatten().unwrap_or(Lost { holder: None })
         };
         let looked = async {
             let mut ticks = interval(LOOK_EVERY);
@@ -175,7 +176,9 @@ impl Election {
     pub(super) async fn release(self) {
         match timeout(LEASE_TIMEOUT, self.manager.release()).await {
             Ok(Ok(())) => tracing::info!("the lease is released"),
-            Ok(Err(error)) => tracing::warn!(%error, "the lease is not released and ends by itself"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the lease is not released and ends by itself")
+            }
             Err(_) => tracing::warn!("the lease is not released in time and ends by itself"),
         }
     }

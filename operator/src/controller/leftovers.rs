@@ -49,13 +49,10 @@ async fn sweep(context: &Context) -> anyhow::Result<()> {
             continue;
         }
         context.gate.check()?;
-        let preconditions = Preconditions {
-            uid: secret.uid(),
-            resource_version: secret.resource_version(),
-        };
+        let preconditions =
+            Preconditions { uid: secret.uid(), resource_version: secret.resource_version() };
         let params = DeleteParams { preconditions: Some(preconditions), ..Default::default() };
-        let api: Api<Secret> =
-            Api::namespaced(context.clients.working.clone(), &context.namespace);
+        let api: Api<Secret> = Api::namespaced(context.clients.working.clone(), &context.namespace);
         match api.delete(&name, &params).await {
             Ok(_) => tracing::info!(secret = name, "deleted the CA of a server that is gone"),
             // Somebody was faster.

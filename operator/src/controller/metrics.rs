@@ -144,10 +144,8 @@ impl Metrics {
             &["kind"],
         )?;
         registry.register(Box::new(seconds.clone()))?;
-        let links = IntGaugeVec::new(
-            Opts::new("restpipe_operator_links", "Links, by state."),
-            &["state"],
-        )?;
+        let links =
+            IntGaugeVec::new(Opts::new("restpipe_operator_links", "Links, by state."), &["state"])?;
         registry.register(Box::new(links.clone()))?;
         for state in LinkState::ALL {
             links.with_label_values(&[state.word()]).set(0);

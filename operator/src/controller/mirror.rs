@@ -85,8 +85,11 @@ impl<T: Clone + PartialEq> Mirror<T> {
                 changes.push(Change { key: key.clone(), old, new: Some(new.clone()) });
             }
         }
-        changes
-            .extend(before.into_iter().map(|(key, old)| Change { key, old: Some(old), new: None }));
+        changes.extend(before.into_iter().map(|(key, old)| Change {
+            key,
+            old: Some(old),
+            new: None,
+        }));
         changes
     }
 }

@@ -97,10 +97,7 @@ mod tests {
                     "state": {"waiting": {"reason": "PodInitializing"}}}]}
         }));
         let (target, seen) = seen(pod).expect("an injected pod");
-        assert_eq!(
-            target,
-            Target::Link(Key { namespace: "shop".into(), name: "files".into() })
-        );
+        assert_eq!(target, Target::Link(Key { namespace: "shop".into(), name: "files".into() }));
         assert_eq!(seen.waiting.as_deref(), Some("ImagePullBackOff"));
         assert_eq!(seen.ip, Some("10.0.0.7".parse().expect("an address")));
         assert!(!seen.ready && !seen.ending);

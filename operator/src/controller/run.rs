@@ -208,6 +208,8 @@ async fn work(
     start_servers(&mut controllers, &context, server_stores, server_queues, stop);
     start_links(&mut controllers, &context, link_stores, link_queues, stop);
     tokio::select! {
+        // First, since it ends the controllers as well.
+        biased;
         () = stop.cancelled() => {}
         // What panics there would be missing for ever: better to begin anew.
         ended = watches.join_next() => anyhow::bail!("a watch ended: {ended:?}"),

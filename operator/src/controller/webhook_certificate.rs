@@ -76,8 +76,7 @@ async fn settle(context: &Context, places: &Places) -> anyhow::Result<Duration> 
         let (facts, ca) = look(context, places).await?;
         let step = next(&facts, SystemTime::now())?;
         if let Step::Wait { again_in, not_after } = step {
-            let key =
-                Key { namespace: context.namespace.clone(), name: places.tls_secret.clone() };
+            let key = Key { namespace: context.namespace.clone(), name: places.tls_secret.clone() };
             context.metrics.leaf(Leaf::Webhook, &key, Some(not_after));
             return Ok(again_in);
         }
@@ -150,9 +149,8 @@ async fn take(
             let mut secret = secret(context, &places.tls_secret, data);
             secret.type_ = Some(TLS_TYPE.to_owned());
             let params = PatchParams::apply(FIELD_MANAGER).force();
-            let applied = secrets(context)
-                .patch(&places.tls_secret, &params, &Patch::Apply(&secret))
-                .await;
+            let applied =
+                secrets(context).patch(&places.tls_secret, &params, &Patch::Apply(&secret)).await;
             applied.context("cannot write the certificate")?;
         }
         Step::Wait { .. } => return Ok(()),
@@ -201,7 +199,8 @@ async fn store_ca(
             fields.entry(key).or_insert(Value::Null);
         }
     }
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
+    let params =
+        PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
     api.patch(&places.ca_secret, &params, &Patch::Merge(&patch)).await?;
     Ok(())
 }

@@ -138,11 +138,7 @@ impl World {
     }
 
     /// What the plan of a server left for its links. Gives what was there before.
-    pub(super) fn set_view(
-        &self,
-        view: Arc<ServerView>,
-        names: Names,
-    ) -> Option<Arc<ServerView>> {
+    pub(super) fn set_view(&self, view: Arc<ServerView>, names: Names) -> Option<Arc<ServerView>> {
         let mut state = self.write();
         state.names.insert(view.uid.clone(), names);
         state.views.insert(view.key.clone(), view)

@@ -88,12 +88,14 @@ fn env(wanted: &Wanted) -> Value {
             "name": "RESTPIPE_INSTANCE",
             "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } },
         }),
-        json!({ "name": "RESTPIPE_ADMIN", "value": format!("0.0.0.0:{}", names::ADMIN_PORT) }),
+        // Every address of the pod, of whichever family its cluster has.
+        json!({ "name": "RESTPIPE_ADMIN", "value": format!("[::]:{}", names::ADMIN_PORT) }),
         json!({ "name": "RESTPIPE_LOG_FORMAT", "value": "json" }),
         json!({ "name": "RESTPIPE_STATSD", "value": "off" }),
     ];
-    // The default port is left to the node, which then does without [::1] where a machine has no
-    // IPv6; an address that it is given it must have.
+    if wanted.node.role == Role::Server {
+        variables.push(json!({ "name": "RESTPIPE_LISTEN", "value": format!("[::]:{PIPE_PORT}") }));
+    }
     if gateway != GATEWAY_PORT {
         let addresses = format!("127.0.0.1:{gateway},[::1]:{gateway}");
         variables.push(json!({ "name": "RESTPIPE_GATEWAY", "value": addresses }));

@@ -100,7 +100,11 @@ pub(super) fn next(facts: &Facts, now: SystemTime) -> Result<Step, IssueError> {
             let mut data = facts.ca.clone().unwrap_or_default();
             data.remove(PREVIOUS);
             let renewed = facts.renewed.clone();
-            return Ok(Step::StoreCa { data, renewed, why: "the former CA is not needed any more" });
+            return Ok(Step::StoreCa {
+                data,
+                renewed,
+                why: "the former CA is not needed any more",
+            });
         }
         let wait = leaves.duration_since(now).unwrap_or_default();
         return Ok(Step::Wait { again_in: wait.min(LOOK_AGAIN), not_after: leaf.not_after });

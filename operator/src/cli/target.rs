@@ -1,0 +1,90 @@
+//! Naming an object on the command line, and finding it.
+
+use anyhow::Context;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+/// KIND/NAME; the kind by any of its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    kind: Kind,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Server,
+    Link,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("{text:?} is neither link/NAME nor server/NAME");
+        let (kind, name) = text.split_once('/').ok_or_else(wrong)?;
+        let kind = match kind.to_ascii_lowercase().as_str() {
+            "link" | "rpl" | "restpipelink" | "restpipelinks" => Kind::Link,
+            "server" | "rps" | "restpipeserver" | "restpipeservers" => Kind::Server,
+            _ => return Err(wrong()),
+        };
+        if name.is_empty() || name.contains('/') {
+            return Err(wrong());
+        }
+        Ok(Self { kind, name: name.to_owned() })
+    }
+}
+
+impl Target {
+    /// Its name, if it is of that kind.
+    pub(super) fn name(&self, kind: Kind, usage: &str) -> anyhow::Result<&str> {
+        anyhow::ensure!(self.kind == kind, "this is about another kind: give {usage}");
+        Ok(&self.name)
+    }
+}
+
+/// A client by the user's kubeconfig.
+pub(super) async fn client() -> anyhow::Result<Client> {
+    Client::try_default().await.context(
+        "no way to the API server is known: give a kubeconfig in KUBECONFIG, or in ~/.kube/config",
+    )
+}
+
+/// The object, or what to do if there is none.
+pub(super) async fn get<K>(api: &Api<K>, name: &str, namespace: &str) -> anyhow::Result<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let kind = K::kind(&());
+    let found = api.get_opt(name).await;
+    let found = found.with_context(|| format!("cannot read the {kind} {namespace}/{name}"))?;
+    found.with_context(|| {
+        let plural = K::plural(&());
+        format!(
+            "there is no {kind} {name} in the namespace {namespace}: give its namespace with -n \
+             (kubectl get {plural} -A shows all)"
+        )
+    })
+}
+
+/// A value for an annotation that was not there before.
+pub(super) fn fresh_value() -> String {
+    restpipe_identity::rfc3339(std::time::SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_several_names() {
+        for text in ["link/a", "rpl/a", "RestPipeLink/a"] {
+            let target: Target = text.parse().expect("a link");
+            assert_eq!(target.name(Kind::Link, "").expect("a link"), "a");
+            assert!(target.name(Kind::Server, "server/NAME").is_err());
+        }
+        for text in ["a", "pod/a", "link/", "link/a/b"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+}
