@@ -32,3 +32,6 @@ pub use event::{Event, EventType};
 pub use link::{ClientPodSeen, LinkPlan, LinkSeen, LinkServer, PeerSeen};
 pub use server::{CaWrite, ServerPlan, ServerSeen, ServerView};
 pub use trouble::trouble_of;
+
+#[cfg(test)]
+mod tests;

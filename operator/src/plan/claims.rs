@@ -3,23 +3,25 @@
 //! As with the Gateway API: the oldest claim to a hostname wins, then the order of namespace and
 //! name decides, so that every look at the same objects ends the same.
 
+mod namespaces;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use restpipe_api::condition::reason;
-use restpipe_api::{From, RestPipeLink, RestPipeServer, names};
-use restpipe_config::Hostname;
+use restpipe_api::{RestPipeLink, RestPipeServer, names};
+use restpipe_config::{Hostname, ServerAddress};
 use restpipe_identity::{NameError, PeerName};
 
 use crate::seen::{Key, Names};
 
-/// Label that Kubernetes itself gives to every namespace: its name.
-const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
+pub use namespaces::permits;
 
-/// Bytes of the lists of names in a server's node.toml; the rest of
-/// [`MAX_FILE`](restpipe_config::MAX_FILE) is room for the other settings.
-const NAMES_ROOM: usize = restpipe_config::MAX_FILE as usize - 8 * 1024;
+/// Bytes of the lists of names in a server's node.toml. All of a Secret may have 1 MiB, the
+/// certificates included, and a node reads a node.toml of [`MAX_FILE`](restpipe_config::MAX_FILE).
+const NAMES_ROOM: usize = 768 * 1024;
+const _: () = assert!(NAMES_ROOM as u64 + 16 * 1024 <= restpipe_config::MAX_FILE);
 
 /// Bytes around a name in node.toml: two quotes, a comma and a space.
 const NAME_FRAME: usize = 4;
@@ -88,73 +90,6 @@ pub(super) fn key_of(object: &impl ResourceExt) -> Key {
     Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
-/// Whether links of the namespace may name the server; `labels` are the namespace's, if the
-/// operator may read them.
-///
-/// # Errors
-/// A sentence with the cure, if not.
-pub fn permits(
-    server: &RestPipeServer,
-    namespace: &str,
-    labels: Option<&BTreeMap<String, String>>,
-) -> Result<(), String> {
-    let own = key_of(server);
-    let allowed = &server.spec.clients.namespaces;
-    let permitted = match (allowed.from, &allowed.selector, labels) {
-        (From::All, ..) => true,
-        (From::Same, ..) => own.namespace == namespace,
-        (From::Selector, None, _) => false,
-        (From::Selector, Some(selector), Some(labels)) => selects(selector, labels),
-        // Without a look at namespaces only this label is known, and all others could be anything.
-        (From::Selector, Some(selector), None) => {
-            let known = [(NAMESPACE_LABEL.to_owned(), namespace.to_owned())].into();
-            only_by_name(selector) && selects(selector, &known)
-        }
-    };
-    if permitted {
-        return Ok(());
-    }
-    Err(match allowed.from {
-        From::Selector if labels.is_none() => format!(
-            "the server {own} does not take links of the namespace {namespace}; the operator may not read labels of namespaces here, so spec.clients.namespaces.selector of the server can use {NAMESPACE_LABEL} only"
-        ),
-        From::Selector => format!(
-            "the server {own} does not take links of the namespace {namespace}: give the namespace the labels of the server's spec.clients.namespaces.selector, or widen that"
-        ),
-        From::Same | From::All => format!(
-            "the server {own} takes links of its own namespace only, not of {namespace}: its owner can set spec.clients.namespaces.from to All or Selector"
-        ),
-    })
-}
-
-fn only_by_name(selector: &LabelSelector) -> bool {
-    let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
-    let expressions = selector.match_expressions.iter().flatten().map(|one| &one.key);
-    labels.chain(expressions).all(|key| key == NAMESPACE_LABEL)
-}
-
-/// Kubernetes' rule: all must match, and nothing at all matches everything.
-fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let mut wanted = selector.match_labels.iter().flatten();
-    let mut expressions = selector.match_expressions.iter().flatten();
-    wanted.all(|(key, value)| labels.get(key) == Some(value))
-        && expressions.all(|one| holds(one, labels))
-}
-
-fn holds(one: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let value = labels.get(&one.key);
-    let listed = value.is_some_and(|value| one.values.iter().flatten().any(|one| one == value));
-    match &*one.operator {
-        "In" => listed,
-        // As in Kubernetes: also if the label is not there at all.
-        "NotIn" => !listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        // An operator of the future: nobody comes in by a rule that is not understood.
-        _ => false,
-    }
-}
-
 /// Judges all links that name the server.
 pub fn claims<'a>(
     server: &RestPipeServer,
@@ -220,10 +155,19 @@ fn fit_by_itself(
         Err(error @ (NameError::TooLong(_) | NameError::LongLabel { .. })) => {
             return Err(Refusal::new(
                 reason::NAME_TOO_LONG,
-                format!("no certificate can carry the hostname {hostname}: {error}; make a link with a shorter spec.hostname"),
+                format!(
+                    "no certificate can carry the hostname {hostname}: {error}; make a link with a shorter spec.hostname"
+                ),
             ));
         }
         Err(error) => return Err(invalid(hostname, &error.to_string())),
+    }
+    let outside = link.spec.export.as_ref().and_then(|export| export.address.as_ref());
+    if let Some(address) = outside
+        && let Err(error) = address.parse::<ServerAddress>()
+    {
+        let message = format!("spec.export.address {address:?} cannot be dialled: {error}");
+        return Err(Refusal::new(reason::ADDRESS_INVALID, message));
     }
     // As the server's node reads it: one bad name would have it refuse all of its settings.
     match hostname.parse::<Hostname>() {

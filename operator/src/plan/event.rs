@@ -1,7 +1,9 @@
 //! Events, as values. They are told at transitions only, so that a lasting fault is one Event.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use restpipe_api::condition::{ACCEPTED, CONNECTED, IDENTITY_ISSUED, INJECTED, SINGLE_REPLICA, reason};
+use restpipe_api::condition::{
+    ACCEPTED, CONNECTED, IDENTITY_ISSUED, INJECTED, SINGLE_REPLICA, reason,
+};
 
 use super::conditions::{Finding, Status};
 
@@ -100,12 +102,26 @@ fn news_of(before: &[Condition], found: &Finding) -> Option<Event> {
             Some(Event::normal(reason::CONNECTED, "Observe", note))
         }
         (CONNECTED, Status::False) if was_true => {
-            Some(Event::warning(DISCONNECTED, "Observe", format!("{}: {note}", found.reason)))
+            let note = format!("{}: {note}", found.reason);
+            let wanted = [reason::SUSPENDED, reason::NO_PODS].contains(&found.reason);
+            Some(if wanted {
+                Event::normal(DISCONNECTED, "Observe", note)
+            } else {
+                Event::warning(DISCONNECTED, "Observe", note)
+            })
         }
         _ => None,
     }
 }
 
 fn is_issue_failure(word: &str) -> bool {
-    [reason::CA_UNAVAILABLE, reason::SECRET_INVALID, reason::CERTIFICATE_EXPIRED].contains(&word)
+    [
+        reason::CA_UNAVAILABLE,
+        reason::SECRET_NOT_FOUND,
+        reason::SECRET_INVALID,
+        reason::CERTIFICATE_EXPIRED,
+        reason::CLOCK_SKEW,
+        reason::NAME_MISMATCH,
+    ]
+    .contains(&word)
 }

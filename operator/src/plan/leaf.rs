@@ -1,5 +1,7 @@
 //! The Secret of a server or a link: whether its certificate must be issued, again or at all.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -14,9 +16,12 @@ use restpipe_identity::{
 use super::authority::CaState;
 use super::event::{self, Event};
 use super::node::NODE_TOML;
-use super::objects::{self, Owner, SECRET_TYPE};
+use super::objects::Owner;
 use super::time::time;
 use crate::seen::{SecretSeen, Trouble};
+
+pub(super) use standing::{EMPTY, applied, untouchable_secret};
+pub use standing::{Standing, standing};
 
 /// Annotation of the Secret: the value of [`restpipe_api::names::RENEW`] that was seen to.
 const RENEWED: &str = "restpipe.io/renewed";
@@ -25,34 +30,6 @@ const RENEWED: &str = "restpipe.io/renewed";
 const ISSUED_FOR: &str = "restpipe.io/issued-for";
 /// Annotation of the Secret: fingerprints of the roots that were in ca.crt when it was issued.
 const ISSUED_WITH: &str = "restpipe.io/issued-with";
-
-/// Whose a Secret is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// There is none.
-    Missing,
-    /// This object's.
-    Ours,
-    /// Of a former object of the same name: nothing in it is used, and it is written anew.
-    Former,
-    /// Somebody else's: never touched.
-    Foreign,
-    /// Ours, but of a type that cannot hold a certificate, and types cannot be changed.
-    WrongType,
-}
-
-/// Whose the Secret is, for the object with that UID.
-#[must_use]
-pub fn standing(secret: Option<&SecretSeen>, uid: &str) -> Standing {
-    let Some(secret) = secret else { return Standing::Missing };
-    let standing = match &secret.owner {
-        Some(owner) if owner == uid => Standing::Ours,
-        // A restored backup has our label, and lost its owner.
-        _ if secret.ours => Standing::Former,
-        _ => return Standing::Foreign,
-    };
-    if secret.type_ == SECRET_TYPE { standing } else { Standing::WrongType }
-}
 
 /// What a leaf Secret should hold.
 pub(super) struct LeafWant<'a> {
@@ -104,12 +81,12 @@ pub(super) fn plan(seen: Option<&SecretSeen>, want: &LeafWant<'_>, now: SystemTi
         Ok(ca) => ca,
         Err(trouble) => {
             let info = known.and_then(|seen| shown(seen.data.get(TLS_CERT)?));
-            return LeafPlan { problem: Some(trouble.clone()), ..identity(want, info) };
+            return LeafPlan { problem: Some(trouble.clone()), ..identity(want, info, now) };
         }
     };
     let why = match known {
         Some(seen) => match examine(seen, want, ca, now) {
-            Ok(kept) => return rewrite(seen, kept, want, ca),
+            Ok(kept) => return rewrite(seen, kept, want, ca, now),
             Err(why) => Some(why),
         },
         None => None,
@@ -126,45 +103,20 @@ pub(super) fn plan(seen: Option<&SecretSeen>, want: &LeafWant<'_>, now: SystemTi
                 Some(why) => Event::normal(
                     event::RENEWED,
                     "Issue",
-                    format!("the certificate for {} was issued anew, until {until}: {why}", want.name),
+                    format!(
+                        "the certificate for {} was issued anew, until {until}: {why}",
+                        want.name
+                    ),
                 ),
             };
-            let plan = rewrite(seen.unwrap_or(&EMPTY), issued, want, ca);
+            let plan = rewrite(seen.unwrap_or(&EMPTY), issued, want, ca, now);
             LeafPlan { event: Some(event), ..plan }
         }
         Err(error) => {
             let info = known.and_then(|seen| shown(seen.data.get(TLS_CERT)?));
             let problem = Trouble { reason: reason::CA_UNAVAILABLE, detail: error.to_string() };
-            LeafPlan { problem: Some(problem), ..identity(want, info) }
+            LeafPlan { problem: Some(problem), ..identity(want, info, now) }
         }
-    }
-}
-
-/// What is compared with where there is no Secret.
-pub(super) static EMPTY: SecretSeen = SecretSeen {
-    owner: None,
-    ours: false,
-    type_: String::new(),
-    annotations: BTreeMap::new(),
-    data: BTreeMap::new(),
-};
-
-/// Why the Secret cannot be written, if so.
-pub(super) fn untouchable_secret(standing: Standing, name: &str, namespace: &str) -> Option<Trouble> {
-    match standing {
-        Standing::Foreign => Some(Trouble {
-            reason: reason::SECRET_CONFLICT,
-            detail: format!(
-                "the Secret {namespace}/{name} is there and was not made for this object, so it is left alone: look what it is for (kubectl describe secret -n {namespace} {name}), and delete or rename it"
-            ),
-        }),
-        Standing::WrongType => Some(Trouble {
-            reason: reason::SECRET_INVALID,
-            detail: format!(
-                "the Secret {namespace}/{name} is not of the type {SECRET_TYPE}, which cannot be changed: delete it, and it is made anew (kubectl delete secret -n {namespace} {name})"
-            ),
-        }),
-        Standing::Missing | Standing::Ours | Standing::Former => None,
     }
 }
 
@@ -184,9 +136,8 @@ fn examine(
         bytes.cloned().ok_or_else(|| format!("the Secret had no {key}"))
     };
     let (cert, key) = (part(TLS_CERT)?, part(TLS_KEY)?);
-    let credentials =
-        Credentials::from_pem(&cert, &key, ca.bundle().as_bytes(), want.usage, now)
-            .map_err(|error| error.to_string())?;
+    let credentials = Credentials::from_pem(&cert, &key, ca.bundle().as_bytes(), want.usage, now)
+        .map_err(|error| error.to_string())?;
     if credentials.name().as_str() != want.name {
         return Err(format!("it was for another name, {}", credentials.name()));
     }
@@ -232,7 +183,13 @@ fn issue(want: &LeafWant<'_>, ca: &CaState, now: SystemTime) -> Result<Contents,
 }
 
 /// The plan for a Secret with these contents, which writes nothing if all is there.
-fn rewrite(seen: &SecretSeen, contents: Contents, want: &LeafWant<'_>, ca: &CaState) -> LeafPlan {
+fn rewrite(
+    seen: &SecretSeen,
+    contents: Contents,
+    want: &LeafWant<'_>,
+    ca: &CaState,
+    now: SystemTime,
+) -> LeafPlan {
     let Contents { cert, key, issued_with, info } = contents;
     let data = BTreeMap::from([
         (TLS_CERT.to_owned(), cert),
@@ -247,35 +204,18 @@ fn rewrite(seen: &SecretSeen, contents: Contents, want: &LeafWant<'_>, ca: &CaSt
     ]);
     annotations.extend(renewed.map(|value| (RENEWED.to_owned(), value)));
     let secret = applied(seen, want.owner, &want.secret, annotations, data);
-    LeafPlan { secret, ..identity(want, Some(info)) }
-}
-
-/// The Secret to apply, unless `seen` holds all of it already.
-pub(super) fn applied(
-    seen: &SecretSeen,
-    owner: &Owner,
-    name: &str,
-    annotations: BTreeMap<String, String>,
-    data: BTreeMap<String, Vec<u8>>,
-) -> Option<Secret> {
-    let there = seen.ours
-        && seen.owner.as_deref() == Some(&*owner.uid)
-        && data.iter().all(|(key, bytes)| seen.data.get(key) == Some(bytes))
-        && annotations.iter().all(|(key, value)| seen.annotations.get(key) == Some(value));
-    if there {
-        return None;
-    }
-    Some(objects::secret(owner.meta(name.to_owned(), annotations), SECRET_TYPE, data))
+    LeafPlan { secret, ..identity(want, Some(info), now) }
 }
 
 /// The part of a plan that a certificate decides.
-fn identity(want: &LeafWant<'_>, info: Option<CertificateInfo>) -> LeafPlan {
+fn identity(want: &LeafWant<'_>, info: Option<CertificateInfo>, now: SystemTime) -> LeafPlan {
     let Some(info) = info else { return LeafPlan::default() };
     let renewal = (!want.exported).then(|| renewal_at(&info));
     let status = status_of(&want.secret, &info, renewal);
     LeafPlan {
         identity: Some(status),
-        again_at: Some(renewal.unwrap_or(info.not_after)),
+        // A renewal that is over and brings nothing is not waited for.
+        again_at: renewal.into_iter().chain([info.not_after]).find(|at| *at > now),
         info: Some(info),
         ..LeafPlan::default()
     }
@@ -317,7 +257,12 @@ fn issued_for(want: &LeafWant<'_>) -> String {
 fn fingerprints(ca: &CaState) -> String {
     let next = ca.next.iter().map(|root| root.info().fingerprint.clone());
     let previous = ca.previous.iter().flat_map(|previous| previous.roots.fingerprints());
-    [ca.fingerprint().to_owned()].into_iter().chain(next).chain(previous).collect::<Vec<_>>().join(",")
+    [ca.fingerprint().to_owned()]
+        .into_iter()
+        .chain(next)
+        .chain(previous)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The roots that were in the bundle when the leaf of this Secret was issued.

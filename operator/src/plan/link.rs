@@ -186,7 +186,9 @@ impl Found {
             again_at = earlier(again_at, now.checked_add(RETRY));
         }
         let mut events: Vec<Event> = self.leaf.event.into_iter().collect();
-        events.extend(event::news(&before.conditions, &all));
+        // That a server cannot issue is told once, about the server, and not about all its links.
+        let own = all.iter().copied().filter(|found| found.reason != reason::CA_UNAVAILABLE);
+        events.extend(event::news(&before.conditions, &own.collect::<Vec<_>>()));
         LinkPlan {
             secret: self.leaf.secret,
             status: RestPipeLinkStatus {

@@ -31,11 +31,7 @@ impl Owner {
     }
 
     /// Metadata of an object of that name in the owner's namespace.
-    pub(super) fn meta(
-        &self,
-        name: String,
-        annotations: BTreeMap<String, String>,
-    ) -> ObjectMeta {
+    pub(super) fn meta(&self, name: String, annotations: BTreeMap<String, String>) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.namespace.clone()),
@@ -64,11 +60,7 @@ pub(super) fn common_labels() -> BTreeMap<String, String> {
 }
 
 /// A Secret with `data`.
-pub(super) fn secret(
-    metadata: ObjectMeta,
-    type_: &str,
-    data: BTreeMap<String, Vec<u8>>,
-) -> Secret {
+pub(super) fn secret(metadata: ObjectMeta, type_: &str, data: BTreeMap<String, Vec<u8>>) -> Secret {
     Secret {
         metadata,
         type_: Some(type_.to_owned()),

@@ -11,6 +11,7 @@
 //! has ended is dropped.
 
 mod evidence;
+mod phases;
 
 use std::time::{Duration, SystemTime};
 
@@ -24,14 +25,6 @@ use super::time::earlier;
 use crate::seen::Trouble;
 
 pub(super) use evidence::{Evidence, LeafFact};
-
-/// How often is looked while a rotation waits: reports come by themselves, this is for those that
-/// were missed.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
-
-/// How long before the end of a root reports are no longer waited for (of a root that lives a few
-/// days only, a twelfth of its life): two days are enough to replace all leafs, which live one.
-const LAST_CALL: Duration = Duration::from_secs(2 * 86_400);
 
 /// What the user wants of the CA.
 pub(super) struct Want<'a> {
@@ -175,9 +168,8 @@ impl Steps<'_> {
         }
         let next = state.next.take().filter(|next| next.info().is_valid_at(self.now));
         let Some(new) = next.or_else(|| self.wanted_root()) else {
-            self.problem.get_or_insert_with(|| {
-                unavailable(format!("the CA ended at {}", rfc3339(ended)))
-            });
+            self.problem
+                .get_or_insert_with(|| unavailable(format!("the CA ended at {}", rfc3339(ended))));
             return false;
         };
         self.events.push(Event::warning(
@@ -205,7 +197,9 @@ impl Steps<'_> {
         let asked = self.want.rotate.is_some_and(|value| state.rotated.as_deref() != Some(value));
         let due = due_at(state);
         let why = match self.want.user {
-            Some(Ok(user)) if !user.is(&state.current) => "spec.identity.caSecretName holds another CA",
+            Some(Ok(user)) if !user.is(&state.current) => {
+                "spec.identity.caSecretName holds another CA"
+            }
             Some(_) if asked => {
                 self.events.push(Event::warning(
                     event::ROTATION_NOT_DONE,
@@ -215,7 +209,9 @@ impl Steps<'_> {
                 return self.handled(state);
             }
             Some(_) => return,
-            None if state.current.source == Source::Secret => "spec.identity.caSecretName was removed",
+            None if state.current.source == Source::Secret => {
+                "spec.identity.caSecretName was removed"
+            }
             None if asked => "it was asked for",
             None if self.now >= due => "two thirds of the CA's life are over",
             None => {
@@ -257,88 +253,18 @@ impl Steps<'_> {
         state.settled = None;
         self.changed = true;
         self.events.push(if back {
-            Event::normal(event::ROTATION_NOT_DONE, "RotateCa", "the CA in use is the wanted one again: nothing was signed by the other")
+            Event::normal(
+                event::ROTATION_NOT_DONE,
+                "RotateCa",
+                "the CA in use is the wanted one again: nothing was signed by the other",
+            )
         } else {
-            Event::normal(event::ROTATION_STARTED, "RotateCa", "yet another CA is sent to all nodes: the wanted one has changed")
+            Event::normal(
+                event::ROTATION_STARTED,
+                "RotateCa",
+                "yet another CA is sent to all nodes: the wanted one has changed",
+            )
         });
-    }
-
-    /// Waits until everybody trusts the new root.
-    fn spread(&mut self, state: &mut CaState) {
-        let Some(next) = state.next.clone() else { return };
-        let new = next.info().fingerprint.clone();
-        let without = self.evidence.secrets_without(&new);
-        let settled = without.is_empty();
-        self.waiting_for = without;
-        self.waiting_for.extend(self.evidence.who_does_not_trust(&new, self.now));
-        let long_enough = self.settle(state, settled);
-        // Then even a Secret that cannot be written is left behind.
-        let (last_call, last_minute) = (before_end(state, 1), before_end(state, 2));
-        let agreed = long_enough && self.waiting_for.is_empty();
-        let forced = self.now >= last_minute || long_enough && self.now >= last_call;
-        if !agreed && !forced {
-            let next_call = if self.now < last_call { last_call } else { last_minute };
-            self.again_at = earlier(self.again_at, Some(next_call));
-            return;
-        }
-        let note = if self.waiting_for.is_empty() {
-            "every node trusts the new CA: it signs from now on, the server's certificate first".to_owned()
-        } else {
-            let missed = evidence::listed(std::mem::take(&mut self.waiting_for));
-            format!("the old CA ends at {}, so the new one signs from now on, although these have not said that they trust it: {missed}", rfc3339(state.current.info().not_after))
-        };
-        self.events.push(Event::normal(event::ROTATION_SWITCHED, "RotateCa", note));
-        state.next = None;
-        promote(state, next);
-        self.changed = true;
-        self.again_at = Some(self.now);
-    }
-
-    /// Waits until nothing of the old root lives.
-    fn switch(&mut self, state: &mut CaState) {
-        let Some(previous) = &state.previous else { return };
-        let live = previous.live(self.now);
-        let left = self.evidence.secrets_not_of(state, self.now);
-        let settled = left.is_empty();
-        self.waiting_for = left;
-        if live {
-            self.waiting_for.extend(self.evidence.who_shows_another(state, self.now));
-        }
-        let long_enough = self.settle(state, settled) || !live;
-        if !long_enough || !self.waiting_for.is_empty() {
-            return;
-        }
-        self.events.push(Event::normal(
-            event::ROTATION_DONE,
-            "RotateCa",
-            "no certificate of the old CA lives: it is no longer trusted",
-        ));
-        state.previous = None;
-        state.settled = None;
-        self.changed = true;
-        self.again_at = Some(self.now);
-    }
-
-    /// Whether the Secrets have been as they should be for long enough.
-    fn settle(&mut self, state: &mut CaState, settled: bool) -> bool {
-        self.waiting_for.sort();
-        self.waiting_for.dedup();
-        self.again_at = earlier(self.again_at, self.now.checked_add(LOOK_AGAIN));
-        // A mark in the future is of another clock.
-        let since = state.settled.filter(|since| *since <= self.now);
-        match (settled, since) {
-            (false, _) => false,
-            (true, None) => {
-                state.settled = Some(self.now);
-                self.changed = true;
-                self.want.spread_time.is_zero()
-            }
-            (true, Some(since)) => {
-                let end = since + self.want.spread_time;
-                self.again_at = earlier(self.again_at, Some(end.max(self.now)));
-                self.now >= end
-            }
-        }
     }
 }
 
@@ -357,13 +283,6 @@ fn due_at(state: &CaState) -> SystemTime {
     let info = state.current.info();
     let life = info.not_after.duration_since(info.not_before).unwrap_or_default();
     info.not_before + life * 2 / 3
-}
-
-/// [`LAST_CALL`], or a fraction of it, before the root's end.
-fn before_end(state: &CaState, divisor: u32) -> SystemTime {
-    let info = state.current.info();
-    let life = info.not_after.duration_since(info.not_before).unwrap_or_default();
-    info.not_after - (life / 12).min(LAST_CALL) / divisor
 }
 
 fn unavailable(detail: String) -> Trouble {

@@ -1,6 +1,7 @@
 //! A server: its CA, its own identity, its Services, and who may connect.
 
 pub(super) mod conditions;
+mod facts;
 mod view;
 
 use std::collections::BTreeMap;
@@ -9,20 +10,19 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::ResourceExt;
-use restpipe_api::condition::reason;
 use restpipe_api::{
     CaStatus, MAX_NAMES_LISTED, RestPipeLink, RestPipeServer, RestPipeServerStatus, names,
 };
-use restpipe_identity::{CA_CERT, LEAF_LIFETIME, TLS_CERT, Usage};
+use restpipe_identity::{LEAF_LIFETIME, Usage};
 
 use self::conditions::Found;
-use super::authority::{CaState, read_user_ca};
-use super::claims::{self, Claims, key_of};
+use self::facts::{authority, evidence, next_ca, next_names};
+use super::authority::CaState;
+use super::claims::{self, key_of};
 use super::event::{self, Event};
-use super::leaf::{self, LeafPlan, LeafWant, Standing};
-use super::node::{NODE_TOML, names_in, server_toml};
+use super::leaf::{self, LeafPlan, LeafWant};
+use super::node::server_toml;
 use super::objects::Owner;
-use super::rotation::{self, Evidence, LeafFact, Step};
 use super::service::{endpoints, services};
 use super::time::{earlier, time, until};
 use crate::seen::{Key, Names, PodSeen, SecretSeen, ServerPodSeen, Trouble};
@@ -31,9 +31,6 @@ pub use view::ServerView;
 
 /// How soon is tried again what failed for a cause that no watch reports.
 const RETRY: Duration = Duration::from_secs(60);
-
-/// The longest version that a pod is believed: a larger one would leave no room for later ones.
-const MAX_VERSION: u64 = 1 << 53;
 
 /// What is there of a server.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +49,8 @@ pub struct ServerSeen<'a> {
     pub user_ca: Option<&'a SecretSeen>,
     /// The Secret `<server>-restpipe-server`.
     pub secret: Option<&'a SecretSeen>,
-    /// The leaf Secrets of the links, by the link.
+    /// The Secrets `<link>-restpipe-link`, by the link: whoever's they are, and without need of
+    /// their private keys. A rotation of the CA waits for accepted links that are not in it.
     pub link_secrets: &'a BTreeMap<Key, Arc<SecretSeen>>,
     /// The Service `<server>-restpipe`.
     pub service: Option<&'a Service>,
@@ -83,7 +81,7 @@ pub struct ServerPlan {
     pub names: Names,
     /// The whole status as it should be.
     pub status: RestPipeServerStatus,
-    /// For its links.
+    /// For its links, once [`Self::ca_secret`] is stored.
     pub view: Arc<ServerView>,
     /// What to tell.
     pub events: Vec<Event>,
@@ -171,92 +169,6 @@ pub fn plan(seen: &ServerSeen<'_>, now: SystemTime) -> ServerPlan {
         view: Arc::new(view),
         events,
         again_in: again_at.map(|at| until(at, now)),
-    }
-}
-
-/// The lists of names that follow those which are out there, wherever these were kept: a list whose
-/// version is not above that of the pods would not count.
-fn next_names(seen: &ServerSeen<'_>, uid: &str, claims: &Claims) -> Names {
-    let ours = seen.secret.filter(|secret| leaf::standing(Some(secret), uid) == Standing::Ours);
-    let written = ours.and_then(|secret| names_in(secret.data.get(NODE_TOML)?));
-    let known = written.into_iter().chain(seen.last_names.cloned());
-    let believed = known.filter(|names| names.version <= MAX_VERSION);
-    let base = believed.max_by_key(|names| names.version).unwrap_or_default();
-    let told = seen.told.iter().filter_map(|told| told.state.as_ref().ok());
-    let heard = told.map(|state| state.names_version).filter(|version| *version <= MAX_VERSION);
-    let heard = heard.max().unwrap_or_default();
-    let mut names = claims::names(&base, claims);
-    if heard > base.version {
-        names.version = heard + 1;
-    }
-    names
-}
-
-/// What is known of the leafs of this server and its clients.
-fn evidence<'a>(seen: &ServerSeen<'a>, uid: &str, claims: &'a Claims) -> Evidence<'a> {
-    let own = seen.secret.filter(|secret| leaf::standing(Some(secret), uid) == Standing::Ours);
-    let own = own.map(|secret| leaf_fact(secret, None, false));
-    let clients = claims.accepted().filter_map(|(key, verdict)| {
-        let secret: &'a SecretSeen = seen.link_secrets.get(key)?;
-        let ours = leaf::standing(Some(secret), &verdict.uid) == Standing::Ours;
-        ours.then(|| leaf_fact(secret, Some(&verdict.hostname), verdict.exported))
-    });
-    Evidence { pods: seen.pods, told: seen.told, leafs: own.into_iter().chain(clients).collect() }
-}
-
-fn leaf_fact<'a>(
-    secret: &'a SecretSeen,
-    hostname: Option<&'a str>,
-    exported: bool,
-) -> LeafFact<'a> {
-    let part = |key: &str| secret.data.get(key).map_or(&[][..], Vec::as_slice);
-    LeafFact {
-        hostname,
-        exported,
-        cert: part(TLS_CERT),
-        bundle: part(CA_CERT),
-        issued_with: leaf::roots_at_issue(secret).collect(),
-    }
-}
-
-fn next_ca(seen: &ServerSeen<'_>, evidence: &Evidence<'_>, now: SystemTime) -> Step {
-    let server = seen.server;
-    if seen.ca_secret.is_some_and(|secret| !secret.ours) {
-        let name = names::ca_secret(&server.uid().unwrap_or_default());
-        let problem =
-            leaf::untouchable_secret(Standing::Foreign, &name, seen.operator_namespace);
-        return Step::stuck(problem);
-    }
-    let stored = seen.ca_secret.map(CaState::read);
-    let user = server.spec.identity.ca_secret_name.as_ref().map(|name| {
-        let shown = format!("{}/{name}", server.namespace().unwrap_or_default());
-        let state = stored.iter().flatten();
-        let known: Vec<_> = state.flat_map(|state| state.next.iter().chain([&state.current])).collect();
-        read_user_ca(&shown, seen.user_ca, &known, now)
-    });
-    let want = rotation::Want {
-        user: user.as_ref(),
-        rotate: server.annotations().get(names::ROTATE_CA).map(String::as_str),
-        name: &ca_name(server),
-        spread_time: seen.spread_time,
-    };
-    rotation::step(stored, evidence, &want, now)
-}
-
-/// For people only, and no longer than a common name may be.
-fn ca_name(server: &RestPipeServer) -> String {
-    let name = format!("RestPipe {}", key_of(server));
-    name.chars().take(64).collect()
-}
-
-/// What may sign now.
-fn authority(step: &Step, now: SystemTime) -> Result<Arc<CaState>, Trouble> {
-    match &step.state {
-        Some(state) if state.signer().info().is_valid_at(now) => Ok(Arc::new(state.clone())),
-        _ => Err(step.problem.clone().unwrap_or_else(|| Trouble {
-            reason: reason::CA_UNAVAILABLE,
-            detail: "there is no CA that could sign".to_owned(),
-        })),
     }
 }
 

@@ -127,9 +127,10 @@ fn fits(seen: &Service, wanted: &Service) -> bool {
     };
     let listed = seen.annotations().get(FROM_SPEC).map_or("", |list| list);
     let is_wanted = |key: &str| wanted.annotations().contains_key(key);
-    let nothing_to_remove = listed.split(',').filter(|key| !key.is_empty()).all(|key| {
-        is_wanted(key) || !seen.annotations().contains_key(key)
-    });
+    let nothing_to_remove = listed
+        .split(',')
+        .filter(|key| !key.is_empty())
+        .all(|key| is_wanted(key) || !seen.annotations().contains_key(key));
     let (Some(spec), Some(want)) = (&seen.spec, &wanted.spec) else { return false };
     let ports = match (spec.ports.as_deref(), want.ports.as_deref()) {
         (Some([port]), Some([want])) => same_port(port, want),

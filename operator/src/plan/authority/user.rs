@@ -15,11 +15,13 @@ const TRIAL: Duration = Duration::from_secs(60);
 
 /// Takes the CA of the Secret `name` (`shown`: with its namespace).
 ///
-/// `known` are the roots in use: what was tried before need not be tried again.
+/// `known` are the roots in use: what was tried before need not be tried again. `names` are such as
+/// it is to sign, of a client and of a server.
 pub(in crate::plan) fn read_user_ca(
     shown: &str,
     secret: Option<&SecretSeen>,
     known: &[&Root],
+    names: [&str; 2],
     now: SystemTime,
 ) -> Result<Root, Trouble> {
     let invalid = |why: String| Trouble {
@@ -36,7 +38,9 @@ pub(in crate::plan) fn read_user_ca(
     };
     let part = |key: &str| {
         let bytes = secret.data.get(key).filter(|bytes| !bytes.is_empty());
-        bytes.ok_or_else(|| invalid(format!("it has no {key}: give it the CA's tls.crt and tls.key")))
+        bytes.ok_or_else(|| {
+            invalid(format!("it has no {key}: give it the CA's tls.crt and tls.key"))
+        })
     };
     let (cert, key) = (part("tls.crt")?, part("tls.key")?);
     let root = Root::read(cert, key, Source::Secret)
@@ -50,7 +54,7 @@ pub(in crate::plan) fn read_user_ca(
         )));
     }
     if !known.iter().any(|known| known.is(&root)) {
-        try_out(&root.ca, now).map_err(invalid)?;
+        try_out(&root.ca, names, now).map_err(invalid)?;
     }
     Ok(root)
 }
@@ -64,9 +68,7 @@ fn day_of(now: SystemTime) -> String {
 fn hint(error: &IssueError, key: &[u8]) -> &'static str {
     let has = |text: &[u8]| key.windows(text.len()).any(|window| window == text);
     match error {
-        IssueError::Library(_)
-            if has(b"BEGIN RSA PRIVATE KEY") || has(b"BEGIN EC PRIVATE KEY") =>
-        {
+        IssueError::Library(_) if has(b"BEGIN RSA PRIVATE KEY") || has(b"BEGIN EC PRIVATE KEY") => {
             "; the key is in the PKCS#1 or SEC1 form, PKCS#8 is understood best: openssl pkcs8 -topk8 -nocrypt -in OLD -out tls.key (cert-manager: spec.privateKey.encoding: PKCS8)"
         }
         _ => "",
@@ -75,11 +77,8 @@ fn hint(error: &IssueError, key: &[u8]) -> &'static str {
 
 /// Whether nodes would take what it signs: it may be kept from signing such names, or have a key
 /// of a kind that TLS does not take.
-fn try_out(ca: &CertificateAuthority, now: SystemTime) -> Result<(), String> {
-    for (usage, name) in [
-        (Usage::Client, "trial.clients.trial.trial.restpipe"),
-        (Usage::Server, "trial.trial.servers.restpipe"),
-    ] {
+fn try_out(ca: &CertificateAuthority, names: [&str; 2], now: SystemTime) -> Result<(), String> {
+    for (usage, name) in [Usage::Client, Usage::Server].into_iter().zip(names) {
         let name = PeerName::parse(name).map_err(|error| error.to_string())?;
         let request = LeafRequest { name, usage, lifetime: TRIAL, now };
         let leaf = ca.issue(request).map_err(|error| error.to_string())?;

@@ -33,7 +33,8 @@ pub(super) fn through(
     let own = pipes.iter().filter(|pipe| pipe.hostname == hostname);
     let mut record: Vec<_> = own.map(|pipe| of_pipe(pipe, seen.pods)).collect();
     if seen.link.spec.suspend {
-        let text = "spec.suspend is true, so the server refuses this client: set it to false to let it in";
+        let text =
+            "spec.suspend is true, so the server refuses this client: set it to false to let it in";
         return Connected::Found(Finding::bad(CONNECTED, reason::SUSPENDED, text), sorted(record));
     }
     if !record.is_empty() {
@@ -124,7 +125,8 @@ fn no_pod_runs(seen: &LinkSeen<'_>, exported: bool) -> Option<Finding> {
 
 /// What the client itself says, as all else is well.
 fn why_not(seen: &LinkSeen<'_>, exported: bool) -> Finding {
-    let troubles = seen.probes.iter().filter_map(|probe| Some((probe, probe.state.as_ref().err()?)));
+    let troubles =
+        seen.probes.iter().filter_map(|probe| Some((probe, probe.state.as_ref().err()?)));
     // A pod that says why tells more than one that says nothing.
     let silent = |trouble: &Trouble| trouble.reason == reason::CLIENT_SILENT;
     if let Some((probe, trouble)) =

@@ -29,11 +29,7 @@ struct Imported {
 }
 
 /// What is found of the link.
-pub(super) fn find(
-    seen: &LinkSeen<'_>,
-    imported: Option<&SecretSeen>,
-    now: SystemTime,
-) -> Found {
+pub(super) fn find(seen: &LinkSeen<'_>, imported: Option<&SecretSeen>, now: SystemTime) -> Found {
     let link = seen.link;
     let nowhere = ExternalServer::default();
     let external = link.spec.server.external.as_ref().unwrap_or(&nowhere);
@@ -58,7 +54,13 @@ pub(super) fn find(
             data.insert(NODE_TOML.to_owned(), node_toml.into_bytes());
             let known = seen.secret.filter(|_| standing == Standing::Ours);
             let leaf = LeafPlan {
-                secret: leaf::applied(known.unwrap_or(&leaf::EMPTY), &owner, &name, BTreeMap::new(), data),
+                secret: leaf::applied(
+                    known.unwrap_or(&leaf::EMPTY),
+                    &owner,
+                    &name,
+                    BTreeMap::new(),
+                    data,
+                ),
                 identity: Some(leaf::status_of(&name, &info, None)),
                 ..LeafPlan::default()
             };
@@ -166,7 +168,8 @@ fn issued(
     let life = info.not_after.duration_since(info.not_before).unwrap_or_default();
     let warn_at = info.not_after - WARNING.min(life / 4);
     if now < warn_at {
-        let text = format!("the Secret {secret} holds the imported certificate for {name} until {end}");
+        let text =
+            format!("the Secret {secret} holds the imported certificate for {name} until {end}");
         return (Finding::good(IDENTITY_ISSUED, reason::ISSUED, text), Some(warn_at));
     }
     let text = format!(

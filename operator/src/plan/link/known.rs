@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use kube::ResourceExt;
 use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, reason};
 use restpipe_api::names;
+use restpipe_config::ServerAddress;
 use restpipe_identity::{LONG_LEAF_LIFETIME, TLS_CERT, Usage, rfc3339};
 
 use super::{Found, LinkSeen, connected};
@@ -38,7 +39,9 @@ pub(super) fn find(seen: &LinkSeen<'_>, view: &ServerView, now: SystemTime) -> O
     }
     let node_toml = match node_toml(seen, view) {
         Ok(text) => text,
-        Err(Trouble { reason, detail }) => return Some(refused(&Refusal { reason, message: detail })),
+        Err(Trouble { reason, detail }) => {
+            return Some(refused(&Refusal { reason, message: detail }));
+        }
     };
     let owner = Owner::of(link, restpipe_api::pods::LINK);
     let exported = verdict.exported;
@@ -73,10 +76,13 @@ pub(super) fn find(seen: &LinkSeen<'_>, view: &ServerView, now: SystemTime) -> O
 
 fn node_toml(seen: &LinkSeen<'_>, view: &ServerView) -> Result<String, Trouble> {
     let server = &view.key;
-    let inside = || format!("{}:{}", names::service_host(&server.name, &server.namespace), view.port);
+    let inside =
+        || format!("{}:{}", names::service_host(&server.name, &server.namespace), view.port);
     let address = match &seen.link.spec.export {
         Some(export) => {
-            let best = || view.endpoints.first().map(address_of);
+            // What a load balancer says of itself is not ours to trust in.
+            let dialled = |address: &String| address.parse::<ServerAddress>().is_ok();
+            let best = || view.endpoints.iter().map(address_of).find(dialled);
             export.address.clone().or_else(best).unwrap_or_else(inside)
         }
         None => inside(),
@@ -91,7 +97,11 @@ fn accepted(leaf: &LeafPlan, view: &ServerView) -> Finding {
         Some(trouble) if in_the_way.contains(&trouble.reason) && view.authority.is_ok() => {
             Finding::of(ACCEPTED, trouble)
         }
-        _ => Finding::good(ACCEPTED, reason::ACCEPTED, format!("the server {} takes this link", view.key)),
+        _ => Finding::good(
+            ACCEPTED,
+            reason::ACCEPTED,
+            format!("the server {} takes this link", view.key),
+        ),
     }
 }
 
@@ -112,7 +122,11 @@ fn issued(
         return Finding::bad(IDENTITY_ISSUED, reason, text);
     }
     let Some(info) = leaf.info.clone() else {
-        return Finding::bad(IDENTITY_ISSUED, reason::CA_UNAVAILABLE, "there is no certificate yet");
+        return Finding::bad(
+            IDENTITY_ISSUED,
+            reason::CA_UNAVAILABLE,
+            "there is no certificate yet",
+        );
     };
     let (secret, until) = (names::link_secret(&seen.link.name_any()), rfc3339(info.not_after));
     let name = info.names.first().cloned().unwrap_or_default();
@@ -120,11 +134,14 @@ fn issued(
     if !verdict.exported {
         return Finding::good(IDENTITY_ISSUED, reason::ISSUED, text);
     }
-    // What counts is the copy that is in use, if it can be seen.
-    let own = seen.pipes.unwrap_or_default().iter().filter(|pipe| pipe.hostname == verdict.hostname);
-    let in_use = own.min_by_key(|pipe| pipe.not_after);
+    // What counts is the copy that is in use, if it can be seen. Pods here get theirs by themselves.
+    let outside = |pipe: &&PipeSeen| {
+        pipe.hostname == verdict.hostname && !seen.pods.iter().any(|pod| pod.name == pipe.instance)
+    };
+    let pipes = seen.pipes.unwrap_or_default().iter().filter(outside);
+    let in_use = pipes.min_by_key(|pipe| pipe.not_after);
     let end = in_use.map_or(info.not_after, |pipe| pipe.not_after);
-    let life = end.duration_since(info.not_before).unwrap_or_default();
+    let life = info.not_after.duration_since(info.not_before).unwrap_or_default();
     let warn_at = end - EXPORT_WARNING.min(life / 4);
     leaf.again_at = Some(if now < warn_at { warn_at } else { info.not_after });
     let cure = cure(seen, in_use, &info.serial);

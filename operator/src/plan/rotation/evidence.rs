@@ -57,6 +57,9 @@ pub(in crate::plan) struct Evidence<'a> {
     pub(in crate::plan) told: &'a [ServerPodSeen],
     /// Leaf Secrets of ours that are there: the server's and those of accepted links.
     pub(in crate::plan) leafs: Vec<LeafFact<'a>>,
+    /// Hostnames of accepted links whose Secret was not looked at yet, as after a restart of the
+    /// operator: what is not known is waited for.
+    pub(in crate::plan) unknown: Vec<&'a str>,
 }
 
 impl Evidence<'_> {
@@ -72,7 +75,11 @@ impl Evidence<'_> {
             !Roots::from_pem(leaf.bundle)
                 .is_ok_and(|roots| roots.fingerprints().iter().any(|one| one == root))
         };
-        self.leafs.iter().filter(lacks).map(LeafFact::shown).collect()
+        self.leafs.iter().filter(lacks).map(LeafFact::shown).chain(self.not_looked_at()).collect()
+    }
+
+    fn not_looked_at(&self) -> impl Iterator<Item = String> {
+        self.unknown.iter().map(|hostname| (*hostname).to_owned())
     }
 
     /// Who is up and has not said that it trusts the root.
@@ -95,17 +102,17 @@ impl Evidence<'_> {
     /// Whose Secret holds a leaf that the root which signs has not signed. Not the exported ones:
     /// nobody replaces those but the user.
     pub(super) fn secrets_not_of(&self, state: &CaState, now: SystemTime) -> Vec<String> {
-        let other = |leaf: &&LeafFact<'_>| {
-            !leaf.exported && !state.signed(leaf.cert, leaf.usage(), now)
-        };
-        self.leafs.iter().filter(other).map(LeafFact::shown).collect()
+        let other =
+            |leaf: &&LeafFact<'_>| !leaf.exported && !state.signed(leaf.cert, leaf.usage(), now);
+        self.leafs.iter().filter(other).map(LeafFact::shown).chain(self.not_looked_at()).collect()
     }
 
     /// Who is up, or outside, with a certificate of a former root.
     pub(super) fn who_shows_another(&self, state: &CaState, now: SystemTime) -> Vec<String> {
-        let outside = self.leafs.iter().filter(|leaf| {
-            leaf.lives_outside(now) && !state.signed(leaf.cert, leaf.usage(), now)
-        });
+        let outside = self
+            .leafs
+            .iter()
+            .filter(|leaf| leaf.lives_outside(now) && !state.signed(leaf.cert, leaf.usage(), now));
         let outside = outside.map(LeafFact::shown);
         if same_key(state, now) {
             return outside.collect();

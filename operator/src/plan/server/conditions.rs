@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use restpipe_api::condition::{
-    ACCEPTED, IDENTITY_ISSUED, INJECTED, READY, SINGLE_REPLICA, reason,
-};
+use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, INJECTED, READY, SINGLE_REPLICA, reason};
 use restpipe_api::{ClientCounts, RestPipeServer};
 
 use super::{ServerSeen, ServerView};
@@ -39,10 +37,9 @@ impl Found {
         let issued = issued(leaf);
         let pods = pods(seen);
         let ready = match &pods {
-            Some(pods) => Some(Finding::ready(
-                &[&accepted, &issued, pods],
-                "a pod of the server takes pipes",
-            )),
+            Some(pods) => {
+                Some(Finding::ready(&[&accepted, &issued, pods], "a pod of the server takes pipes"))
+            }
             None if accepted.holds() && issued.holds() => None,
             None => Some(Finding::ready(&[&accepted, &issued], "")),
         };
@@ -122,7 +119,9 @@ fn accepted(step: &Step, leaf: &LeafPlan, conflict: Option<&Trouble>) -> Finding
     let troubles = step.problem.iter().chain(&leaf.problem).filter(spec_is_wrong).chain(conflict);
     match troubles.into_iter().next() {
         Some(trouble) => Finding::of(ACCEPTED, trouble),
-        None => Finding::good(ACCEPTED, reason::ACCEPTED, "the server can be set up as it is wanted"),
+        None => {
+            Finding::good(ACCEPTED, reason::ACCEPTED, "the server can be set up as it is wanted")
+        }
     }
 }
 
@@ -206,7 +205,8 @@ fn pods(seen: &ServerSeen<'_>) -> Option<Finding> {
     if ready(seen.pods).next().is_none() {
         return Some(Finding::bad(READY, reason::PODS_NOT_RUNNING, not_running(pod, server)));
     }
-    let told = ready(seen.pods).filter_map(|pod| seen.told.iter().find(|told| told.pod == pod.name));
+    let told =
+        ready(seen.pods).filter_map(|pod| seen.told.iter().find(|told| told.pod == pod.name));
     let trouble = told.filter_map(|told| Some((&told.pod, told.state.as_ref().err()?)));
     let (pod, trouble) = trouble.min_by_key(|(pod, _)| *pod)?;
     let text = format!("the operator cannot ask the pod {pod}: {}", trouble.detail);

@@ -1,0 +1,116 @@
+//! What the plan of a server goes by: lists of names, who trusts what, and the CA.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use kube::ResourceExt;
+use restpipe_api::condition::reason;
+use restpipe_api::{RestPipeServer, names};
+use restpipe_identity::{CA_CERT, TLS_CERT};
+
+use super::ServerSeen;
+use crate::plan::authority::{CaState, read_user_ca};
+use crate::plan::claims::{self, Claims, key_of};
+use crate::plan::leaf::{self, Standing};
+use crate::plan::node::{NODE_TOML, names_in};
+use crate::plan::rotation::{self, Evidence, LeafFact, Step};
+use crate::seen::{Names, SecretSeen, Trouble};
+
+/// The longest version that a pod is believed: a larger one would leave no room for later ones.
+const MAX_VERSION: u64 = 1 << 53;
+
+/// The lists of names that follow those which are out there, wherever these were kept: a list whose
+/// version is not above that of the pods would not count.
+pub(super) fn next_names(seen: &ServerSeen<'_>, uid: &str, claims: &Claims) -> Names {
+    let ours = seen.secret.filter(|secret| leaf::standing(Some(secret), uid) == Standing::Ours);
+    let written = ours.and_then(|secret| names_in(secret.data.get(NODE_TOML)?));
+    let known = written.into_iter().chain(seen.last_names.cloned());
+    let believed = known.filter(|names| names.version <= MAX_VERSION);
+    let base = believed.max_by_key(|names| names.version).unwrap_or_default();
+    let told = seen.told.iter().filter_map(|told| told.state.as_ref().ok());
+    let heard = told.map(|state| state.names_version).filter(|version| *version <= MAX_VERSION);
+    let heard = heard.max().unwrap_or_default();
+    let mut names = claims::names(&base, claims);
+    if heard > base.version {
+        names.version = heard + 1;
+    }
+    names
+}
+
+/// What is known of the leafs of this server and its clients.
+pub(super) fn evidence<'a>(seen: &ServerSeen<'a>, uid: &str, claims: &'a Claims) -> Evidence<'a> {
+    let own = seen.secret.filter(|secret| leaf::standing(Some(secret), uid) == Standing::Ours);
+    let own = own.map(|secret| leaf_fact(secret, None, false));
+    let mut leafs: Vec<LeafFact<'a>> = own.into_iter().collect();
+    let mut unknown = Vec::new();
+    for (key, verdict) in claims.accepted() {
+        match seen.link_secrets.get(key) {
+            Some(secret) if leaf::standing(Some(secret), &verdict.uid) == Standing::Ours => {
+                leafs.push(leaf_fact(secret, Some(&verdict.hostname), verdict.exported));
+            }
+            // Nothing that a rotation could change.
+            Some(_) => {}
+            None => unknown.push(&*verdict.hostname),
+        }
+    }
+    Evidence { pods: seen.pods, told: seen.told, leafs, unknown }
+}
+
+fn leaf_fact<'a>(
+    secret: &'a SecretSeen,
+    hostname: Option<&'a str>,
+    exported: bool,
+) -> LeafFact<'a> {
+    let part = |key: &str| secret.data.get(key).map_or(&[][..], Vec::as_slice);
+    LeafFact {
+        hostname,
+        exported,
+        cert: part(TLS_CERT),
+        bundle: part(CA_CERT),
+        issued_with: leaf::roots_at_issue(secret).collect(),
+    }
+}
+
+pub(super) fn next_ca(seen: &ServerSeen<'_>, evidence: &Evidence<'_>, now: SystemTime) -> Step {
+    let server = seen.server;
+    if seen.ca_secret.is_some_and(|secret| !secret.ours) {
+        let name = names::ca_secret(&server.uid().unwrap_or_default());
+        let problem = leaf::untouchable_secret(Standing::Foreign, &name, seen.operator_namespace);
+        return Step::stuck(problem);
+    }
+    let stored = seen.ca_secret.map(CaState::read);
+    let user = server.spec.identity.ca_secret_name.as_ref().map(|name| {
+        let shown = format!("{}/{name}", server.namespace().unwrap_or_default());
+        let state = stored.iter().flatten();
+        let known: Vec<_> =
+            state.flat_map(|state| state.next.iter().chain([&state.current])).collect();
+        let (name, namespace) = (server.name_any(), server.namespace().unwrap_or_default());
+        let client = names::client_identity("trial", &name, &namespace);
+        let names = [&*client, &names::server_identity(&name, &namespace)];
+        read_user_ca(&shown, seen.user_ca, &known, names, now)
+    });
+    let want = rotation::Want {
+        user: user.as_ref(),
+        rotate: server.annotations().get(names::ROTATE_CA).map(String::as_str),
+        name: &ca_name(server),
+        spread_time: seen.spread_time,
+    };
+    rotation::step(stored, evidence, &want, now)
+}
+
+/// For people only, and no longer than a common name may be.
+fn ca_name(server: &RestPipeServer) -> String {
+    let name = format!("RestPipe {}", key_of(server));
+    name.chars().take(64).collect()
+}
+
+/// What may sign now.
+pub(super) fn authority(step: &Step, now: SystemTime) -> Result<Arc<CaState>, Trouble> {
+    match &step.state {
+        Some(state) if state.signer().info().is_valid_at(now) => Ok(Arc::new(state.clone())),
+        _ => Err(step.problem.clone().unwrap_or_else(|| Trouble {
+            reason: reason::CA_UNAVAILABLE,
+            detail: "there is no CA that could sign".to_owned(),
+        })),
+    }
+}

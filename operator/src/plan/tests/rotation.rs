@@ -1,0 +1,348 @@
+//! A CA is replaced while everybody stays connected.
+
+use restpipe_api::condition::{ACCEPTED, reason};
+use restpipe_api::names::ROTATE_CA;
+use restpipe_api::{CaPhase, CaStatus};
+use restpipe_identity::{CA_LIFETIME, CertificateAuthority, Usage};
+
+use super::world::{DAY, HOUR, MINUTE, Node, World, foreign, info, pod, trouble};
+use crate::plan::event::{
+    CA_RECOVERED, ROTATION_DONE, ROTATION_NOT_DONE, ROTATION_STARTED, ROTATION_SWITCHED,
+};
+use crate::seen::ServerPodSeen;
+
+fn ca(world: &World) -> CaStatus {
+    world.server.status.as_ref().unwrap().ca.clone().unwrap()
+}
+
+fn ask(world: &mut World, value: &str) {
+    world
+        .server
+        .metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(ROTATE_CA.into(), value.into());
+}
+
+/// Rounds of operator and kubelet, until the CA is stable or nothing moves for that long.
+fn run(world: &mut World, rounds: usize) {
+    for _ in 0..rounds {
+        world.settle();
+        every_pipe_could_be_made_anew(world);
+        world.sync_all();
+        every_pipe_could_be_made_anew(world);
+        world.pass(MINUTE);
+    }
+    world.settle();
+}
+
+fn every_pipe_could_be_made_anew(world: &World) {
+    for (hostname, node) in &world.clients {
+        if node.connected {
+            world.can_connect(hostname).unwrap_or_else(|why| panic!("{hostname}: {why}"));
+        }
+    }
+}
+
+#[test]
+fn a_rotation_that_is_asked_for_goes_through_its_phases_and_no_pipe_is_lost() {
+    let mut world = World::with_clients(&["a", "b", "c"]);
+    let old = ca(&world);
+    assert_eq!(old.phase, CaPhase::Stable);
+    ask(&mut world, "1");
+    world.settle();
+    assert_eq!(ca(&world).phase, CaPhase::Spreading);
+    assert_eq!(ca(&world).fingerprint, old.fingerprint, "nothing is signed by the new one");
+    assert_eq!(ca(&world).waiting_for, ["a", "b", "c", "pod/hub-0"]);
+
+    // All nodes have read it at once, and still it is spread for two minutes.
+    world.sync_all();
+    world.settle();
+    assert_eq!((ca(&world).phase, ca(&world).waiting_for), (CaPhase::Spreading, vec![]));
+    world.pass(MINUTE);
+    world.settle();
+    assert_eq!(ca(&world).phase, CaPhase::Spreading);
+    world.pass(MINUTE);
+    world.reconcile();
+    assert_eq!(ca(&world).phase, CaPhase::Switching);
+    assert_ne!(ca(&world).fingerprint, old.fingerprint);
+
+    run(&mut world, 8);
+    assert_eq!((ca(&world).phase, ca(&world).waiting_for), (CaPhase::Stable, vec![]));
+    assert_eq!(world.events_of(ROTATION_STARTED), 1);
+    assert_eq!(world.events_of(ROTATION_DONE), 1);
+    for node in world.clients.values().chain(&world.server_node) {
+        assert_eq!(String::from_utf8_lossy(&node.bundle).matches("BEGIN").count(), 1);
+    }
+    // The same value is no new wish.
+    run(&mut world, 3);
+    assert_eq!(world.events_of(ROTATION_STARTED), 1);
+}
+
+#[test]
+fn clients_get_leafs_of_the_new_root_only_when_the_server_shows_one() {
+    let mut world = World::with_clients(&["a"]);
+    ask(&mut world, "1");
+    run(&mut world, 2);
+    while ca(&world).phase == CaPhase::Spreading {
+        world.sync_all();
+        world.pass(MINUTE);
+        world.reconcile();
+    }
+    let before = info(&world.secret_of("a").data["tls.crt"]).serial;
+    world.settle();
+    // The Secret of the server is new; its pod has not read it.
+    assert_eq!(info(&world.secret_of("a").data["tls.crt"]).serial, before);
+    world.sync_server();
+    world.settle();
+    assert_ne!(info(&world.secret_of("a").data["tls.crt"]).serial, before);
+}
+
+#[test]
+fn a_client_that_does_not_read_its_secret_is_waited_for_and_one_that_is_away_is_not() {
+    let mut world = World::with_clients(&["stuck", "away"]);
+    world.clients.get_mut("away").unwrap().connected = false;
+    ask(&mut world, "1");
+    world.settle();
+    for _ in 0..20 {
+        world.sync_server();
+        world.pass(MINUTE);
+        world.settle();
+    }
+    assert_eq!(ca(&world).phase, CaPhase::Spreading);
+    assert_eq!(ca(&world).waiting_for, ["stuck"]);
+    world.sync("stuck");
+    world.settle();
+    assert_eq!(ca(&world).phase, CaPhase::Switching);
+    // It slept through all of it, and is as good as new with what kubelet brings it.
+    for _ in 0..6 {
+        world.sync_server();
+        world.sync("stuck");
+        world.pass(MINUTE);
+        world.settle();
+    }
+    assert_eq!(ca(&world).phase, CaPhase::Stable);
+    assert!(world.can_connect("away").is_err());
+    world.sync("away");
+    assert_eq!(world.can_connect("away"), Ok(()));
+}
+
+#[test]
+fn a_server_pod_that_tells_nothing_is_waited_for_and_one_that_does_not_run_is_not() {
+    let mut world = World::with_clients(&["a"]);
+    world.pods.push(pod("hub-1"));
+    ask(&mut world, "1");
+    run(&mut world, 6);
+    assert_eq!(ca(&world).waiting_for, ["pod/hub-1"]);
+    let mut told = world.told();
+    let silent = trouble(reason::SERVER_SILENT);
+    told.push(ServerPodSeen { pod: "hub-1".into(), state: Err(silent) });
+    world.told = Some(told);
+    world.settle();
+    assert_eq!(ca(&world).waiting_for, ["pod/hub-1"]);
+    world.told = None;
+    world.pods[1].waiting = Some("CrashLoopBackOff".into());
+    world.reconcile();
+    assert_eq!(ca(&world).phase, CaPhase::Switching);
+}
+
+#[test]
+fn an_own_ca_is_rotated_at_two_thirds_of_its_life() {
+    let mut world = World::with_clients(&["a"]);
+    let later = |world: &mut World, time| {
+        world.pass(time);
+        // Leafs of a day have ended since, which is another matter.
+        world.settle();
+        world.sync_all();
+    };
+    later(&mut world, CA_LIFETIME / 2);
+    run(&mut world, 2);
+    assert_eq!(ca(&world).phase, CaPhase::Stable);
+    let wait = world.plan_server().again_in.unwrap();
+    assert!(wait < CA_LIFETIME / 5, "{wait:?}");
+    later(&mut world, CA_LIFETIME / 5);
+    run(&mut world, 10);
+    assert_eq!(ca(&world).phase, CaPhase::Stable);
+    assert_eq!(world.events_of(ROTATION_DONE), 1);
+}
+
+#[test]
+fn an_exported_leaf_that_does_not_know_the_new_root_is_waited_for_until_its_pipe_does_or_it_ends() {
+    let mut world = World::with_clients(&["a", "far"]);
+    world.change("far", |link| link.spec.export = Some(Default::default()));
+    world.settle();
+    world.sync_all();
+    world.clients.get_mut("far").unwrap().connected = false;
+    let exported = world.clients["far"].clone();
+    ask(&mut world, "1");
+    for _ in 0..10 {
+        world.settle();
+        world.sync_server();
+        world.sync("a");
+        world.pass(MINUTE);
+    }
+    assert_eq!(
+        (ca(&world).phase, ca(&world).waiting_for),
+        (CaPhase::Spreading, vec!["far".into()])
+    );
+    // Somebody brings the new bundle there: it connects, and tells.
+    let bundle = world.secret_of("far").data["ca.crt"].clone();
+    world.clients.insert("far".into(), Node { bundle, connected: true, ..exported });
+    world.settle();
+    assert_eq!(ca(&world).phase, CaPhase::Switching);
+    for _ in 0..10 {
+        world.settle();
+        world.sync_server();
+        world.sync("a");
+        every_pipe_could_be_made_anew(&world);
+        world.pass(MINUTE);
+    }
+    // Its leaf is not replaced, and the root that signed it is trusted until it ends.
+    assert_eq!(
+        (ca(&world).phase, ca(&world).waiting_for),
+        (CaPhase::Switching, vec!["far".into()])
+    );
+    let said = world.condition("far", "IdentityIssued");
+    assert!(
+        said.2.contains("former CA") && said.2.contains("restpipe-operator export"),
+        "{said:?}"
+    );
+    world.pass(90 * DAY);
+    world.settle();
+    world.sync_all();
+    run(&mut world, 8);
+    assert_eq!(ca(&world).phase, CaPhase::Stable);
+}
+
+#[test]
+fn a_ca_of_the_users_is_taken_over_step_by_step_and_so_is_its_successor() {
+    let mut world = World::with_clients(&["a"]);
+    let own = ca(&world).fingerprint;
+    let first = user_ca(&mut world);
+    run(&mut world, 12);
+    assert_eq!(ca(&world).fingerprint, first);
+    assert_eq!((ca(&world).phase, world.events_of(ROTATION_DONE)), (CaPhase::Stable, 1));
+    // It is copied: the Secret may go, which is said, and all works on.
+    let kept = world.user_ca.take();
+    run(&mut world, 1);
+    assert_eq!(world.server_condition(ACCEPTED).1, reason::SECRET_NOT_FOUND);
+    assert_eq!(world.server_condition("IdentityIssued").0, "True");
+    world.user_ca = kept;
+    let second = user_ca(&mut world);
+    run(&mut world, 12);
+    assert_eq!(ca(&world).fingerprint, second);
+    // And back to one of the operator's.
+    world.server.spec.identity.ca_secret_name = None;
+    run(&mut world, 12);
+    assert!(![own, first, second].contains(&ca(&world).fingerprint));
+    assert_eq!((ca(&world).phase, world.events_of(ROTATION_DONE)), (CaPhase::Stable, 3));
+}
+
+#[test]
+fn secrets_that_were_not_looked_at_yet_keep_the_old_root() {
+    let mut world = World::with_clients(&["a"]);
+    ask(&mut world, "1");
+    while world.server.status.as_ref().unwrap().ca.as_ref().unwrap().phase != CaPhase::Switching {
+        run(&mut world, 1);
+    }
+    world.pass(HOUR);
+    world.sync_all();
+    let secrets = std::mem::take(&mut world.link_secrets);
+    for _ in 0..5 {
+        // A restarted operator sees the server before the links.
+        let plan = world.plan_server();
+        let ca = plan.status.ca.unwrap();
+        assert_eq!((ca.phase, ca.waiting_for), (CaPhase::Switching, vec!["a".into()]));
+        world.pass(HOUR);
+    }
+    world.link_secrets = secrets;
+    run(&mut world, 8);
+    assert_eq!(ca(&world).phase, CaPhase::Stable);
+}
+
+#[test]
+fn a_link_whose_secret_is_somebody_elses_holds_nobody_up() {
+    let mut world = World::with_clients(&["a"]);
+    let key = world.add(super::world::link("shop", "b"));
+    world.link_secrets.insert(key, std::sync::Arc::new(foreign("Opaque", &[("x", b"y")])));
+    ask(&mut world, "1");
+    for _ in 0..12 {
+        world.settle();
+        world.sync_server();
+        world.sync("a");
+        world.pass(MINUTE);
+    }
+    assert_eq!((ca(&world).phase, world.events_of(ROTATION_DONE)), (CaPhase::Stable, 1));
+}
+
+#[test]
+fn a_wish_that_is_taken_back_while_the_root_is_spread_leaves_all_as_it_was() {
+    let mut world = World::with_clients(&["a"]);
+    let own = ca(&world).fingerprint;
+    user_ca(&mut world);
+    world.settle();
+    assert_eq!(ca(&world).phase, CaPhase::Spreading);
+    world.server.spec.identity.ca_secret_name = None;
+    run(&mut world, 4);
+    assert_eq!((ca(&world).phase, ca(&world).fingerprint), (CaPhase::Stable, own));
+    assert_eq!((world.events_of(ROTATION_NOT_DONE), world.events_of(CA_RECOVERED)), (1, 0));
+}
+
+#[test]
+fn a_user_is_told_that_the_operator_cannot_rotate_a_ca_of_theirs() {
+    let mut world = World::new();
+    user_ca(&mut world);
+    world.settle();
+    ask(&mut world, "now");
+    world.settle();
+    assert_eq!((ca(&world).phase, world.events_of(ROTATION_NOT_DONE)), (CaPhase::Stable, 1));
+}
+
+#[test]
+fn shortly_before_the_end_of_the_old_root_nobody_is_waited_for() {
+    let mut world = World::with_clients(&["a", "stuck"]);
+    ask(&mut world, "1");
+    world.settle();
+    let last_call = crate::plan::time::system(&ca(&world).not_after) - 2 * DAY;
+    // It holds an old leaf and an old bundle, by some fault that nobody mends.
+    let stuck = world.clients["stuck"].clone();
+    let advance = |world: &mut World| {
+        world.settle();
+        world.sync_server();
+        world.sync("a");
+        world.clients.insert("stuck".into(), stuck.clone());
+    };
+    for _ in 0..6 {
+        advance(&mut world);
+        world.pass(MINUTE);
+    }
+    world.now = last_call - HOUR;
+    advance(&mut world);
+    assert_eq!(
+        (ca(&world).phase, ca(&world).waiting_for),
+        (CaPhase::Spreading, vec!["stuck".into()])
+    );
+    world.now = last_call;
+    world.reconcile();
+    assert_eq!(ca(&world).phase, CaPhase::Switching);
+    let event = world.events.iter().find(|event| event.reason == ROTATION_SWITCHED).unwrap();
+    assert!(event.note.contains("have not said") && event.note.contains("stuck"), "{event:?}");
+}
+
+/// A new CA of the user's own; returns its fingerprint.
+pub(super) fn user_ca(world: &mut World) -> String {
+    let ca = CertificateAuthority::create("corp", CA_LIFETIME, world.now).unwrap();
+    let key = ca.key_pem();
+    let data = [("tls.crt", ca.cert_pem().as_bytes()), ("tls.key", key.expose().as_bytes())];
+    world.user_ca = Some(foreign("kubernetes.io/tls", &data));
+    world.server.spec.identity.ca_secret_name = Some("corp-ca".into());
+    ca.info().fingerprint.clone()
+}
+
+#[test]
+fn the_servers_leaf_is_for_servers_and_the_clients_for_clients() {
+    let world = World::with_clients(&["a"]);
+    let server = world.server_node.as_ref().unwrap();
+    assert!(server.credentials(Usage::Client, world.now).is_err());
+    assert!(world.clients["a"].credentials(Usage::Server, world.now).is_err());
+}
