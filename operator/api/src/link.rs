@@ -30,7 +30,8 @@ use crate::shared::IdentityStatus;
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Connected", type_ = "string", json_path = ".status.conditions[?(@.type=='Connected')].status"),
-    printcolumn(name = "Cert-Expires", type_ = "date", json_path = ".status.identity.notAfter"),
+    // Not `date`, which is for the past: of a time to come it says <invalid>.
+    printcolumn(name = "Cert-Expires", type_ = "string", json_path = ".status.identity.notAfter"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
 )]
 #[x_kube(validation = Rule::new("has(self.hostname) == has(oldSelf.hostname)").message("hostname can't be added or removed, the certificate is for it: make another link"))]
@@ -60,7 +61,7 @@ pub struct RestPipeLinkSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.name) != has(self.external)").message("give either name, of a RestPipeServer of this cluster, or external"))]
 #[x_kube(validation = Rule::new("!has(self.namespace) || has(self.name)").message("namespace goes with name"))]
-#[x_kube(validation = Rule::new("has(self.external) == has(oldSelf.external)").message("server can't be changed, the certificate is of its CA: make another link"))]
+#[x_kube(validation = Rule::new("has(self.external) == has(oldSelf.external) && has(self.namespace) == has(oldSelf.namespace)").message("server can't be changed, the certificate is of its CA: make another link"))]
 #[serde(rename_all = "camelCase")]
 pub struct ServerRef {
     /// The RestPipeServer's name.
@@ -115,6 +116,7 @@ pub struct Export {
             pattern = r"^([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$"
         )
     )]
+    #[x_kube(validation = Rule::new("int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535").message("the port must be 1 to 65535"))]
     pub address: Option<String>,
     /// How long the certificate lives, 1h to 8760h. Default 2160h, which is 90 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +154,7 @@ pub struct RestPipeLinkStatus {
     pub connections: Vec<Connection>,
     /// Pods that are annotated and have no sidecar, by name; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
     pub pods_without_sidecar: Vec<String>,
 }
 

@@ -30,8 +30,9 @@ use crate::shared::IdentityStatus;
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Connected", type_ = "integer", json_path = ".status.clients.connected", description = "Links that have at least one pipe"),
     printcolumn(name = "Links", type_ = "integer", json_path = ".status.clients.accepted", description = "Links that may connect"),
-    printcolumn(name = "CA-Expires", type_ = "date", json_path = ".status.ca.notAfter"),
-    printcolumn(name = "Cert-Expires", type_ = "date", json_path = ".status.identity.notAfter", priority = 1),
+    // Not `date`, which is for the past: of a time to come it says <invalid>.
+    printcolumn(name = "CA-Expires", type_ = "string", json_path = ".status.ca.notAfter"),
+    printcolumn(name = "Cert-Expires", type_ = "string", json_path = ".status.identity.notAfter", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -185,11 +186,11 @@ pub struct RestPipeServerStatus {
     pub ca: Option<CaStatus>,
     /// Pods that are this server, by name; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
     pub pods: Vec<String>,
     /// Pods that are annotated and have no sidecar, by name; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
     pub pods_without_sidecar: Vec<String>,
 }
 
@@ -233,7 +234,7 @@ pub struct CaStatus {
     pub not_after: Time,
     /// Whom a rotation waits for, by hostname; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(max = 253)))]
     pub waiting_for: Vec<String>,
 }
 

@@ -1,0 +1,92 @@
+//! What an API server was asked for, and by whom.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// The log of an API server.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    path: PathBuf,
+}
+
+/// A moment in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(u64);
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Who asked.
+    pub user: String,
+    /// `get`, `create`, `patch` and so on.
+    pub verb: String,
+    /// Such as `secrets` or `restpipelinks/status`.
+    pub resource: String,
+    /// `NAMESPACE/NAME`, either of which may be empty.
+    pub object: String,
+    /// The status of the answer.
+    pub code: u64,
+    /// Where it went, with its query.
+    pub uri: String,
+}
+
+impl Request {
+    /// Whether it is one that changes something.
+    pub fn writes(&self) -> bool {
+        ["create", "update", "patch", "delete", "deletecollection"].contains(&self.verb.as_str())
+    }
+}
+
+impl Audit {
+    /// The log of the API whose directory this is.
+    pub fn of(directory: &str) -> Self {
+        Self { path: PathBuf::from(directory).join("audit.log") }
+    }
+
+    /// This moment. What is being answered now may come before or after it.
+    pub fn mark(&self) -> Mark {
+        Mark(std::fs::metadata(&self.path).unwrap().len())
+    }
+
+    /// What `user` has asked for since then and has been answered.
+    pub fn since(&self, mark: Mark, user: &str) -> Vec<Request> {
+        let mut file = std::fs::File::open(&self.path).unwrap();
+        file.seek(SeekFrom::Start(mark.0)).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        // The last line may not be whole yet.
+        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        whole
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|event| event["user"]["username"] == user)
+            .map(|event| request(&event))
+            .collect()
+    }
+
+    /// What `user` has written since then, except for leases.
+    pub fn writes_since(&self, mark: Mark, user: &str) -> Vec<Request> {
+        let mut requests = self.since(mark, user);
+        requests.retain(|one| one.writes() && one.resource != "leases");
+        requests
+    }
+}
+
+fn request(event: &Value) -> Request {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let object = &event["objectRef"];
+    let mut resource = text(&object["resource"]);
+    if let Some(part) = object["subresource"].as_str() {
+        resource = format!("{resource}/{part}");
+    }
+    Request {
+        user: text(&event["user"]["username"]),
+        verb: text(&event["verb"]),
+        resource,
+        object: format!("{}/{}", text(&object["namespace"]), text(&object["name"])),
+        code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+        uri: text(&event["requestURI"]),
+    }
+}
