@@ -56,6 +56,11 @@ impl Error {
             || status.message.contains("because it is being terminated")
     }
 
+    /// Whether nobody answered: that concerns everything, and the watches say it once.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if !matches!(source, kube::Error::Api(_)))
+    }
+
     /// Whether the object has changed or is gone, so that everything begins anew.
     pub(super) fn is_outdated(&self) -> bool {
         self.status().is_some_and(|status| matches!(status.code, 404 | 409))

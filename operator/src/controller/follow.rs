@@ -18,9 +18,9 @@ use super::progress::Part;
 const LIST_AGAIN: Duration = Duration::from_secs(600);
 
 /// The first and the longest wait after a watch failed. An API server that comes back is busy,
-/// but a handful of watches every ten seconds is nothing to it.
+/// but a handful of watches every five seconds is nothing to it.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Hands all events of a watch to `take`, for ever.
 pub(super) async fn follow<K>(
@@ -56,7 +56,12 @@ pub(super) async fn follow<K>(
                 Some(Err(error)) => {
                     metrics.watch_failed(what);
                     let text = describe(&error);
-                    if pause == FIRST_PAUSE {
+                    if is_expired(&error) {
+                        // The API server works, and has forgotten what was before (after a
+                        // restart, for one): there is nothing to wait for.
+                        pause = FIRST_PAUSE;
+                    }
+                    if pause == FIRST_PAUSE && !is_expired(&error) {
                         tracing::warn!(what, error = text, "a watch failed and begins anew");
                     } else {
                         tracing::debug!(what, error = text, "a watch failed and begins anew");
@@ -69,6 +74,10 @@ pub(super) async fn follow<K>(
             }
         }
     }
+}
+
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
 }
 
 /// The innermost cause says more than the layers around it.

@@ -253,7 +253,11 @@ mod tests {
         metrics.leaf(Leaf::Client, &key("y"), at(7));
         let shown = || {
             let families = metrics.ends.collect();
-            families[0].get_metric().iter().map(|one| one.get_gauge().value()).collect::<Vec<_>>()
+            families[0]
+                .get_metric()
+                .iter()
+                .map(|one| one.get_gauge().get_value())
+                .collect::<Vec<_>>()
         };
         assert_eq!(shown(), [7.0]);
         metrics.leaf(Leaf::Client, &key("y"), None);

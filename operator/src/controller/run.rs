@@ -321,6 +321,7 @@ fn failed<K: ResourceExt>(
         _ if error.is_outdated() => {
             tracing::debug!(kind, %key, %error, "not reconciled: something changed meanwhile");
         }
+        _ if error.is_unreachable() => tracing::debug!(kind, %key, %error, "not reconciled"),
         _ => tracing::warn!(kind, %key, %error, ?again_in, "not reconciled"),
     }
     Action::requeue(again_in)

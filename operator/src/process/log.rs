@@ -6,16 +6,24 @@ use anyhow::Context;
 use restpipe_config::LogFormat;
 use tracing_subscriber::EnvFilter;
 
+/// What kube's client says of each failed request at level ERROR, without saying which: who made the
+/// request says it better, or it is no failure at all.
+const QUIET: &str = "kube_client::client::builder=off";
+
 /// Starts logging to stderr.
 ///
 /// # Errors
 /// If the filter makes no sense, or logging was started before.
 pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| {
+    let asked = filter.contains("kube");
+    let mut filter = EnvFilter::try_new(filter).with_context(|| {
         format!(
             "--log {filter:?} is no filter: give a level such as info, or info,restpipe_operator=debug"
         )
     })?;
+    if !asked {
+        filter = filter.add_directive(QUIET.parse()?);
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
     let json = match format {

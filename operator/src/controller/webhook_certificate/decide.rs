@@ -92,6 +92,10 @@ pub(super) fn next(facts: &Facts, now: SystemTime) -> Result<Step, IssueError> {
     if facts.bundle.as_ref().is_some_and(|published| *published != bundle) {
         return Ok(Step::Publish(bundle));
     }
+    let asked = facts.renew.is_some() && facts.renew != facts.renewed;
+    if asked && previous.len() < MAX_PREVIOUS {
+        return new_ca(facts, "a new one is asked for", now);
+    }
     let Some(leaf) = leaf(facts, &current, now) else { return serve(facts, &current, now) };
     let issued = leaf.not_before + BACKDATE;
     if !previous.is_empty() {
@@ -119,10 +123,6 @@ fn current(facts: &Facts, now: SystemTime) -> Result<CertificateAuthority, &'sta
         return Err("its Secret is incomplete");
     };
     let ca = CertificateAuthority::from_pem(cert, key).map_err(|_| "its Secret is damaged")?;
-    let asked = facts.renew.is_some() && facts.renew != facts.renewed;
-    if asked && previous(facts, now).len() < MAX_PREVIOUS {
-        return Err("a new one is asked for");
-    }
     if is_old(ca.info(), now) { Err("two thirds of its time are over") } else { Ok(ca) }
 }
 

@@ -53,8 +53,8 @@ fn a_node_directory_is_for_its_owner_only_and_not_overwritten() {
 fn a_manifest_holds_a_secret_and_an_external_link() {
     let manifest = identity().manifest().expect("YAML");
     let documents: Vec<serde_json::Value> = manifest
-        .split("---\n")
-        .filter(|text| !text.is_empty())
+        .trim_start_matches("---\n")
+        .split("\n---\n")
         .map(|text| serde_saphyr::from_str(text).expect("YAML"))
         .collect();
     let [secret, link] = &documents[..] else { panic!("two documents: {manifest}") };
