@@ -51,7 +51,7 @@ spec:
     - sh
     - -c
     - |
-      call() {{ curl -sS --fail-with-body -m 25 http://localhost:7070/server/cat//"$1" 2>&1; }}
+      call() {{ curl -sS --fail-with-body -m 25 http://localhost:7070/server/cat//"$1" 2>&1; echo; }}
       trap 'call late; exit 0' TERM
       call early
       sleep infinity & wait
