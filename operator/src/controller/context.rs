@@ -44,6 +44,8 @@ pub(super) struct Context {
     pub(super) pipes: Pipes,
     /// Wakes who deletes what is left of servers that are gone.
     pub(super) leftovers: Notify,
+    /// Wakes who keeps the webhook's certificate: a Secret of our own namespace has changed.
+    pub(super) own_secrets: Notify,
 }
 
 /// What links' pods have told of why they are not connected.

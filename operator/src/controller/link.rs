@@ -126,8 +126,8 @@ async fn work(
         None => secret.map(|read| read.seen),
     };
     if let Server::Known(view) = &server {
-        let ours = stored.filter(|secret| secret.owner.as_ref() == Some(&uid)).map(without_key);
-        if context.world.set_link_secret(key, ours.map(Arc::new)) {
+        // One that is somebody else's as well: the plan sees that it is, and waits for no leaf in it.
+        if context.world.set_link_secret(key, stored.map(without_key).map(Arc::new)) {
             // Whose leaf is of which root decides when a rotation of the CA goes on.
             context.servers.ask(&view.key);
         }
@@ -175,7 +175,7 @@ fn look(context: &Arc<Context>, key: &Key, pods: &[PodSeen]) -> Option<(Look, Du
     let before = context.looks.get(key);
     let age = before.as_ref().map(|look| (look.at.elapsed(), pause(look.misses)));
     match (before, age) {
-        (Some(look), Some((age, pause))) if age < pause => return Some((look, pause - age)),
+        (Some(look), Some((age, pause))) if age < pause => Some((look, pause - age)),
         (before, _) => {
             if context.looks.begin(key) {
                 tokio::spawn(ask(Arc::clone(context), key.clone(), asked, before.clone()));

@@ -184,6 +184,7 @@ async fn work(
             looks: Looks::default(),
             pipes: Pipes::default(),
             leftovers: Notify::new(),
+            own_secrets: Notify::new(),
         }
     });
     context.presence.metrics().register(registry)?;

@@ -299,11 +299,16 @@ fn secret_changed(context: &Context, change: &Change<String>) {
     if let Some(server) = stem(&key.name, names::server_secret) {
         ask(context, &Target::Server(beside(key, server)));
     }
-    if key.namespace == context.namespace
-        && let Some(uid) = key.name.strip_prefix(&names::ca_secret(""))
-        && let Some(server) = context.world.server_of_uid(uid)
-    {
-        ask(context, &Target::Server(server));
+    if key.namespace != context.namespace {
+        return;
+    }
+    match key.name.strip_prefix(&names::ca_secret("")) {
+        Some(uid) => {
+            if let Some(server) = context.world.server_of_uid(uid) {
+                ask(context, &Target::Server(server));
+            }
+        }
+        None => context.own_secrets.notify_one(),
     }
 }
 

@@ -14,7 +14,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use restpipe_api::names::{FIELD_MANAGER, MANAGED_BY, PART_OF, RENEW};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use self::decide::{Data, Facts, RENEWED, Step, next};
 use super::context::Context;
@@ -55,7 +55,7 @@ pub(super) async fn run(context: Arc<Context>, places: Places) {
         match settle(&context, &places).await {
             Ok(wait) => {
                 failures = 0;
-                sleep(wait).await;
+                let _ = timeout(wait, context.own_secrets.notified()).await;
             }
             Err(error) => {
                 failures += 1;

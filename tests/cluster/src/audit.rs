@@ -16,7 +16,7 @@ pub struct Audit {
 pub struct Mark(u64);
 
 /// A request that was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// Who asked.
     pub user: String,
@@ -30,6 +30,8 @@ pub struct Request {
     pub code: u64,
     /// Where it went, with its query.
     pub uri: String,
+    /// When it came, in seconds of that day.
+    pub at: f64,
 }
 
 impl Request {
@@ -88,5 +90,15 @@ fn request(event: &Value) -> Request {
         object: format!("{}/{}", text(&object["namespace"]), text(&object["name"])),
         code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
         uri: text(&event["requestURI"]),
+        at: seconds(&text(&event["requestReceivedTimestamp"])),
     }
+}
+
+/// Seconds of the day in a time such as 2026-11-22T20:30:15.813090Z.
+fn seconds(time: &str) -> f64 {
+    let (_, clock) = time.split_once('T').unwrap();
+    clock
+        .trim_end_matches('Z')
+        .split(':')
+        .fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
 }

@@ -34,6 +34,12 @@ impl Operator {
         eventually("the controller makes the webhook's certificate", START_TIME, || {
             cluster.secret(namespace, &tls).map(drop).ok_or_else(|| controller.process.log())
         });
+        let configuration = release.part("webhook");
+        eventually("the controller tells the API server of it", START_TIME, || {
+            let found = cluster.get(&["mutatingwebhookconfiguration", &configuration]);
+            let bundle = &found["webhooks"][0]["clientConfig"]["caBundle"];
+            if bundle.is_null() { Err(controller.process.log()) } else { Ok(()) }
+        });
         let volume = Volume::follow(cluster, namespace, &tls);
         let service = cluster.get(&["-n", namespace, "service", &release.part("webhook")]);
         let address = service["spec"]["clusterIP"].as_str().unwrap();

@@ -49,11 +49,8 @@ impl Cluster {
         let warnings = ran
             .errors
             .lines()
-            .filter_map(|line| {
-                line.to_ascii_lowercase()
-                    .starts_with("warning:")
-                    .then(|| line[8..].trim().to_owned())
-            })
+            .filter(|line| line.to_ascii_lowercase().starts_with("warning:"))
+            .map(|line| line[8..].trim().to_owned())
             .collect();
         Answer {
             code: code.parse().unwrap_or_default(),

@@ -59,7 +59,7 @@ impl<'a> Traffic<'a> {
     /// when this returns.
     pub fn start(namespace: &'a Namespace<'a>, target: &str, verb: &str, path: &str) -> Self {
         let script = format!(
-            "rm -f /tmp/stop /tmp/sum /tmp/count; nohup python3 -c '{SCRIPT}' {path} {verb} >/tmp/log 2>&1 &"
+            "rm -f /tmp/stop /tmp/sum /tmp/count; python3 -c '{SCRIPT}' {path} {verb} >/tmp/log 2>&1 &"
         );
         namespace.exec(target, &["sh", "-c", &script]).ok();
         let traffic = Self { namespace, target: target.to_owned() };

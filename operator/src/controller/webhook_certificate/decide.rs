@@ -18,10 +18,10 @@ const LEAF_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 /// takes several times that.
 pub(super) const OLD_CA_STAYS: Duration = Duration::from_secs(600);
 
-/// Former CAs that are kept at most, so that the bundle does not grow without end. Each of them may
-/// be the one of the leaf that a webhook pod still serves with: who asks for more rotations than
-/// that within [`OLD_CA_STAYS`] waits.
-const MAX_PREVIOUS: usize = 15;
+/// Former CAs that are kept at most, so that the bundle does not grow without end; at less than
+/// 1 KiB each. Each of them may be the one of the leaf that a webhook pod still serves with: who
+/// asks for more rotations than that within [`OLD_CA_STAYS`] waits.
+const MAX_PREVIOUS: usize = 31;
 
 /// Key of the CA Secret: former CAs, still in the bundle.
 pub(super) const PREVIOUS: &str = "previous.crt";

@@ -43,9 +43,12 @@ fn pipes_work_on_while_operator_webhook_and_api_server_are_away() {
     let exclusive = crate::alone();
     let cluster = &exclusive.cluster;
     let space = cluster.namespace("alone");
-    space.apply(&crate::pair(""));
+    space.apply(&crate::pair_with_app());
     space.condition("rpl/files", "Ready", "True", POD_TIME);
-    let traffic = Traffic::start(&space, "deploy/files", "POST", "/server/cat//x");
+    for (asking, path) in [("deploy/files", "/server/x"), ("deploy/hub", "/client/files/x")] {
+        eventually("the app listens", POD_TIME, || space.curl(asking, path).result());
+    }
+    let traffic = Traffic::start(&space, "deploy/files", "POST", "/server/x");
     {
         let back = Back {
             cluster,

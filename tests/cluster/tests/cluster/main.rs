@@ -91,6 +91,26 @@ fn pair(more: &str) -> String {
     )
 }
 
+/// As [`pair`], with an app in each that says what it was asked and by whom.
+fn pair_with_app() -> String {
+    let app = r#"import http.server
+class App(http.server.BaseHTTPRequestHandler):
+  protocol_version = "HTTP/1.1"
+  def do_GET(self):
+    self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    said = (self.path + " " + str(self.headers.get("RestPipe-From"))).encode()
+    self.send_response(200)
+    self.send_header("Content-Length", str(len(said)))
+    self.end_headers()
+    self.wfile.write(said)
+  do_POST = do_GET
+  def log_message(self, *what): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", 8080), App).serve_forever()"#;
+    let command = serde_json::to_string(&["python3", "-c", app]).expect("it is JSON");
+    pair(r#", restpipe.io/app-port: "8080""#)
+        .replace(r#"[sh, -c, "trap exit TERM; sleep infinity & wait"]"#, &command)
+}
+
 /// A Deployment that is a server or a link.
 fn deployment(name: &str, kind: &str, object: &str, more: &str) -> String {
     let image = variable("RESTPIPE_APP_IMAGE");

@@ -37,14 +37,12 @@ fn an_app_can_call_while_it_starts_and_while_it_stops() {
     space.apply(&crate::pair(""));
     space.condition("rpl/files", "Ready", "True", POD_TIME);
     let image = variable("RESTPIPE_APP_IMAGE");
-    // Its very first act is a call, and after SIGTERM it makes another; both answers end up in the
-    // log of the server's app, which cannot be: so they are kept in the termination message.
+    // Its very first act is a call, and after SIGTERM it makes another; its log has both answers.
     space.apply(&format!(
         r#"apiVersion: v1
 kind: Pod
 metadata: {{name: caller, annotations: {{restpipe.io/link: files}}}}
 spec:
-  restartPolicy: Never
   terminationGracePeriodSeconds: 30
   containers:
   - name: app
@@ -53,29 +51,24 @@ spec:
     - sh
     - -c
     - |
-      call() {{ curl -sS --fail-with-body -m 25 http://localhost:7070/server/cat//"$1" >>/dev/termination-log 2>&1; }}
+      call() {{ curl -sS --fail-with-body -m 25 http://localhost:7070/server/cat//"$1" 2>&1; echo; }}
       trap 'call late; exit 0' TERM
       call early
       sleep infinity & wait
 "#
     ));
     space.kubectl(&["wait", "--for=condition=Ready", "pod/caller", "--timeout=120s"]);
-    // Deleted, a pod's status is gone: evicted by its own deadline it stays to be read.
-    space.kubectl(&[
-        "patch",
-        "pod",
-        "caller",
-        "--type=merge",
-        "-p",
-        r#"{"spec":{"activeDeadlineSeconds":1}}"#,
-    ]);
-    let message = eventually("the app has ended", POD_TIME, || {
-        let pod = space.get(&["pod", "caller"]);
-        let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
-        ended["message"].as_str().map(str::to_owned).ok_or_else(|| pod["status"].to_string())
+    let log = std::thread::scope(|scope| {
+        let log = scope.spawn(|| space.kubectl(&["logs", "-f", "caller", "-c", "app"]));
+        eventually("the first call is answered", POD_TIME, || {
+            let log = space.kubectl(&["logs", "caller", "-c", "app"]);
+            if log.contains("early") { Ok(()) } else { Err(log) }
+        });
+        space.kubectl(&["delete", "pod", "caller"]);
+        log.join().expect("the log ends with the app")
     });
-    assert!(message.contains(r#"{"result_from_server":"early"}"#), "{message}");
-    assert!(message.contains(r#"{"result_from_server":"late"}"#), "{message}");
+    assert!(log.contains(r#"{"result_from_server": "early"}"#), "{log}");
+    assert!(log.contains(r#"{"result_from_server": "late"}"#), "{log}");
 }
 
 #[test]
@@ -97,17 +90,7 @@ fn pods_of_a_namespace_with_restricted_security_take_the_sidecar() {
 fn an_app_behind_the_sidecar_answers_and_learns_who_asks() {
     let shared = crate::shared();
     let space = shared.cluster.namespace("apps");
-    let yaml = crate::pair(r#", restpipe.io/app-port: "8080""#);
-    // The app: says what it was asked and by whom.
-    let server = r#"import http.server as h
-class A(h.BaseHTTPRequestHandler):
-  def do_GET(self):
-    b = (self.path + " " + str(self.headers.get("RestPipe-From"))).encode()
-    self.send_response(200); self.send_header("Content-Length", str(len(b))); self.end_headers(); self.wfile.write(b)
-h.ThreadingHTTPServer(("127.0.0.1", 8080), A).serve_forever()"#;
-    let command = serde_json::to_string(&["python3", "-c", server]).expect("JSON");
-    let yaml = yaml.replace(r#"[sh, -c, "trap exit TERM; sleep infinity & wait"]"#, &command);
-    space.apply(&yaml);
+    space.apply(&crate::pair_with_app());
     space.condition("rpl/files", "Ready", "True", POD_TIME);
     let answer = eventually("the app listens", SETTLE_TIME, || {
         space.curl("deploy/hub", "/client/files/over/there//a%2Fb?q=1").result()

@@ -26,10 +26,13 @@ fn shown(space: &Namespace<'_>, hostname: &str) -> Option<(String, String)> {
 fn certificates_and_the_ca_are_replaced_under_traffic_without_a_failed_call() {
     let shared = crate::shared();
     let space = shared.cluster.namespace("rotation");
-    space.apply(&crate::pair(""));
+    space.apply(&crate::pair_with_app());
     space.condition("rpl/files", "Ready", "True", POD_TIME);
-    let there = Traffic::start(&space, "deploy/files", "POST", "/server/cat//x");
-    let back = Traffic::start(&space, "deploy/hub", "POST", "/client/files/cat//x");
+    for (asking, path) in [("deploy/files", "/server/x"), ("deploy/hub", "/client/files/x")] {
+        eventually("the app listens", POD_TIME, || space.curl(asking, path).result());
+    }
+    let there = Traffic::start(&space, "deploy/files", "POST", "/server/x");
+    let back = Traffic::start(&space, "deploy/hub", "POST", "/client/files/x");
 
     // Leafs.
     let (client, server) = (serial(&space, "rpl/files"), serial(&space, "rps/hub"));

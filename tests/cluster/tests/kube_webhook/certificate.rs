@@ -101,8 +101,8 @@ fn a_lost_certificate_is_made_anew_and_a_lost_ca_with_an_overlap() {
     assert!(after["tls.crt"] != before["tls.crt"]);
     assert!(after["ca.crt"] == before["ca.crt"], "the CA has not changed");
 
-    cluster.kubectl(&["-n", SYSTEM, "delete", "secret", "restpipe-webhook-ca"]);
     let roots = count(&bundle(cluster));
+    cluster.kubectl(&["-n", SYSTEM, "delete", "secret", "restpipe-webhook-ca"]);
     eventually("there is another CA, and the former one is trusted still", NOTICED, || {
         let files = tls(cluster).ok_or("no certificate")?;
         let bundle = bundle(cluster);

@@ -19,8 +19,10 @@ fn variable<'a>(container: &'a Value, name: &str) -> &'a Value {
 fn a_pod_with_a_link_gets_a_client_before_all_else() {
     let operator = shared();
     let space = operator.release.cluster.namespace("clients");
-    let mut wanted =
-        pod("web", json!({"restpipe.io/link": "files", "restpipe.io/app-port": "8080"}));
+    let mut wanted = pod(
+        "web",
+        json!({"restpipe.io/link": "files", "restpipe.io/app-port": "8080", "restpipe.io/gateway-port": "7171"}),
+    );
     wanted["spec"]["initContainers"] = json!([{"name": "early", "image": "early"}]);
     wanted["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "b"}]);
     let made = created(&space, &wanted);
@@ -31,7 +33,7 @@ fn a_pod_with_a_link_gets_a_client_before_all_else() {
     assert_eq!(sidecar["args"], json!(["client"]));
     assert_eq!(sidecar["image"], "restpipe:1.0.0-alpha.1");
     assert_eq!(variable(sidecar, "RESTPIPE_APP"), "http://127.0.0.1:8080");
-    assert_eq!(variable(sidecar, "RESTPIPE_GATEWAY"), "127.0.0.1:7070,[::1]:7070");
+    assert_eq!(variable(sidecar, "RESTPIPE_GATEWAY"), "127.0.0.1:7171,[::1]:7171");
     assert_eq!(sidecar["securityContext"]["allowPrivilegeEscalation"], false);
     assert_eq!(sidecar["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
     assert_eq!(sidecar["startupProbe"]["httpGet"]["path"], "/live");
@@ -45,7 +47,7 @@ fn a_pod_with_a_link_gets_a_client_before_all_else() {
     assert_eq!(names(&made["spec"]["containers"]), ["app"]);
     let app = &made["spec"]["containers"][0];
     assert_eq!(variable(app, "A"), "b");
-    assert_eq!(variable(app, "RESTPIPE_URL"), "http://127.0.0.1:7070");
+    assert_eq!(variable(app, "RESTPIPE_URL"), "http://127.0.0.1:7171");
     assert_eq!(made["metadata"]["labels"]["restpipe.io/role"], "client");
     assert_eq!(made["metadata"]["labels"]["restpipe.io/link"], "files");
     assert_eq!(made["metadata"]["annotations"]["restpipe.io/injected"], "1.0.0-alpha.1");

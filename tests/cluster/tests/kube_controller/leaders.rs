@@ -1,0 +1,144 @@
+//! Two controllers, of which one leads.
+
+use std::time::{Duration, Instant};
+
+use restpipe_cluster_tests::{Cluster, Part, SETTLE_TIME, SYSTEM, eventually};
+use serde_json::Value;
+
+use crate::{alone, audit, issued, pair, uid};
+
+/// A lease that its holder does not renew is another's within this time: 15 s until it ends, and
+/// some for noticing.
+const TAKE_OVER: Duration = Duration::from_secs(25);
+
+fn holder(cluster: &Cluster) -> String {
+    let lease = cluster.get(&["-n", SYSTEM, "lease", "restpipe-controller"]);
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+fn held_by(cluster: &Cluster, who: &str, within: Duration) -> Duration {
+    let begun = Instant::now();
+    eventually(&format!("{who} leads"), within, || {
+        let found = holder(cluster);
+        if found == who { Ok(()) } else { Err(found) }
+    });
+    begun.elapsed()
+}
+
+fn is_ready(part: &Part) {
+    eventually("it is ready", SETTLE_TIME, || part.ask("/ready"));
+}
+
+/// Names and contents of the CAs.
+fn cas(cluster: &Cluster) -> Vec<(Value, Value)> {
+    let all = cluster.get(&[
+        "-n",
+        SYSTEM,
+        "secrets",
+        "-l",
+        "app.kubernetes.io/managed-by=restpipe-operator",
+    ]);
+    let items = all["items"].as_array().cloned().unwrap_or_default();
+    items.into_iter().map(|item| (item["metadata"]["name"].clone(), item["data"].clone())).collect()
+}
+
+#[test]
+fn another_takes_over_from_a_leader_that_is_killed_stopped_or_frozen() {
+    let mut operator = alone();
+    let cluster = operator.release.cluster.clone();
+    let mut first = operator.controller.take().expect("a controller");
+    let release = &operator.release;
+    let user = release.user("controller");
+    held_by(&cluster, &holder(&cluster), TAKE_OVER);
+    let mut second = release.controller("second");
+    is_ready(&second);
+    let before = cluster.namespace("before");
+    before.apply(&pair());
+    let (hub, _) = issued(&before);
+
+    // Asked to end, it gives the lease away at once.
+    first.process.signal("TERM");
+    assert_eq!(first.process.ends(SETTLE_TIME), Some(0));
+    let took = held_by(&cluster, "second", Duration::from_secs(10));
+    eprintln!("a leader that was stopped was followed after {took:?}");
+    is_ready(&second);
+
+    // Killed, its lease has to end.
+    let third = release.controller("third");
+    is_ready(&third);
+    second.process.kill();
+    let space = cluster.namespace("killed");
+    space.apply(&pair());
+    let took = held_by(&cluster, "third", TAKE_OVER);
+    eprintln!("a leader that was killed was followed after {took:?}");
+    issued(&space);
+
+    // Frozen, it does not know that it is followed.
+    let mut frozen = third;
+    let fourth = release.controller("fourth");
+    is_ready(&fourth);
+    frozen.process.signal("STOP");
+    let space = cluster.namespace("frozen");
+    space.apply(&pair());
+    let took = held_by(&cluster, "fourth", TAKE_OVER);
+    eprintln!("a leader that was frozen was followed after {took:?}");
+    issued(&space);
+    let known = cas(&cluster);
+    let uid_of_hub = uid(&space.get(&["rps/hub"]));
+    assert!(known.iter().any(|(name, _)| *name == format!("restpipe-ca-{uid_of_hub}")));
+    // Work for it to find when it wakes.
+    let late = cluster.namespace("late");
+    late.apply(&pair());
+    let mark = audit().mark();
+    frozen.process.signal("CONT");
+    let status = frozen.process.ends(SETTLE_TIME);
+    assert_ne!(
+        status,
+        Some(0),
+        "one that has lost the lease ends with an error, to be started anew"
+    );
+    assert!(frozen.process.log().contains("the lease was lost"), "{}", frozen.process.log());
+    issued(&late);
+    assert_eq!(holder(&cluster), "fourth");
+    // Of each server there is one CA, and those which were there are as they were.
+    let now = cas(&cluster);
+    for ca in &known {
+        assert!(now.contains(ca), "{} has changed", ca.0);
+    }
+    let made = audit().writes_since(mark, &user);
+    let uids = ["late", "frozen", "killed", "before"]
+        .map(|name| uid(&cluster.get(&["-n", name, "rps/hub"])));
+    for uid in &uids {
+        let name = format!("restpipe-ca-{uid}");
+        assert_eq!(now.iter().filter(|(found, _)| *found == name).count(), 1);
+        let created = made.iter().filter(|one| {
+            one.verb == "create" && one.object == format!("{SYSTEM}/{name}") && one.code == 201
+        });
+        assert!(created.count() <= 1);
+    }
+    assert!(cluster.secret("before", "hub-restpipe-server").expect("it is there") == hub);
+    operator.controller = Some(fourth);
+}
+
+#[test]
+fn one_that_waits_writes_nothing() {
+    let operator = alone();
+    let cluster = operator.release.cluster.clone();
+    let waiting = operator.release.controller("waiting");
+    is_ready(&waiting);
+    let metrics = waiting.ask("/metrics").expect("metrics");
+    assert!(metrics.contains("restpipe_operator_leader 0"), "{metrics}");
+    let leader =
+        operator.controller.as_ref().expect("a controller").ask("/metrics").expect("metrics");
+    assert!(leader.contains("restpipe_operator_leader 1"), "{leader}");
+    let space = cluster.namespace("waits");
+    space.apply(&pair());
+    issued(&space);
+    let metrics = waiting.ask("/metrics").expect("metrics");
+    let counted = metrics
+        .lines()
+        .filter(|line| line.starts_with("restpipe_operator_writes_total{"))
+        .filter(|line| !line.ends_with(" 0"))
+        .count();
+    assert_eq!(counted, 0, "{metrics}");
+}

@@ -1,0 +1,43 @@
+//! While the API server is away.
+
+use restpipe_cluster_tests::{SETTLE_TIME, eventually};
+use serde_json::json;
+
+use crate::pipes::{at, client, hub};
+use crate::{alone, issued, link, pair};
+
+#[test]
+fn pipes_work_on_and_the_controller_goes_on_when_the_api_server_is_back() {
+    let operator = alone();
+    let cluster = operator.release.cluster.clone();
+    let space = cluster.namespace("outage");
+    space.apply(&pair());
+    issued(&space);
+    let web = hub(&space, "web-1");
+    let files = client(&space, "files-1", "files", &at(&web));
+    space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
+    let controller = operator.controller.as_ref().expect("a controller");
+
+    for how in ["kill9", "stop"] {
+        cluster.control(&[how, "apiserver"]);
+        for _ in 0..5 {
+            assert!(files.curl("/server/time").ok().contains("time_from_server"));
+            assert!(web.curl("/client/files/time").ok().contains("time_from_client"));
+        }
+        controller.ask("/live").expect("it lives");
+        cluster.control(&["start", "apiserver"]);
+        space.kubectl(&["delete", "rpl/late", "--ignore-not-found"]);
+        space.apply(&link("late", "{server: {name: hub}}"));
+        space.condition("rpl/late", "IdentityIssued", "True", SETTLE_TIME);
+        eventually("it is ready", SETTLE_TIME, || controller.ask("/ready"));
+    }
+    // One that keeps its connections and says nothing.
+    cluster.control(&["pause", "apiserver"]);
+    assert!(files.curl("/server/time").ok().contains("time_from_server"));
+    cluster.control(&["cont", "apiserver"]);
+    let body = json!({"spec": {"suspend": true}}).to_string();
+    space.kubectl(&["patch", "rpl/files", "--type=merge", "-p", &body]);
+    space.condition("rpl/files", "Connected", "False/Suspended", SETTLE_TIME);
+    let mut operator = operator;
+    assert!(operator.controller.as_mut().is_some_and(|part| part.process.runs()));
+}
