@@ -46,7 +46,10 @@ pub(super) async fn follow<K>(
             };
             match event {
                 Some(Ok(event)) => {
-                    pause = FIRST_PAUSE;
+                    // That one only says that a list is about to be asked for.
+                    if !matches!(event, Event::Init) {
+                        pause = FIRST_PAUSE;
+                    }
                     let complete = matches!(event, Event::InitDone);
                     take(event);
                     if complete {
