@@ -2,9 +2,10 @@
 # make test   everything that this machine can test
 # make check  format and lints
 # make docs   rewrites the generated parts of docs/
+# make fuzz   each fuzz target for FUZZ_SECONDS, 60 unless given
 # make manifests  rewrites the chart's definitions and manifests/install.yaml
 
-.PHONY: run test check docs manifests
+.PHONY: run test check docs manifests fuzz
 
 CARGO ?= cargo
 
@@ -25,3 +26,14 @@ manifests:
 	UPDATE=1 $(CARGO) test --locked --package restpipe-operator --test generated
 	tests/cluster/build.sh helm
 	HELM="$$(bash -c '. tests/cluster/parts.sh; part helm')" manifests/render.sh
+
+FUZZ_SECONDS ?= 60
+
+# RUSTC_BOOTSTRAP: coverage is a flag of nightly compilers that stable ones have too.
+fuzz:
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	for target in admission_review pem_reload; do \
+		mkdir -p fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target \
+			fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
