@@ -1,19 +1,23 @@
 //! The process that reconciles.
 //!
-//! [`watches`] mirrors what is of interest, [`world`] indexes it, and whatever changes asks, by
+//! [`watches`] mirrors what is of interest, [`world`] indexes it, and what changes asks ([`changes`]), by
 //! [`triggers`], for the reconciles of those whom it concerns. A reconcile ([`server`], [`link`])
 //! gathers what is there, has [`plan`](crate::plan) decide, and writes what differs ([`apply`]).
 //! Everything is done by one replica, the one that holds the lease ([`lease`]).
 
 mod apply;
 mod backoff;
+mod changes;
 mod clients;
 mod context;
+mod controllers;
+mod error;
 mod events;
 mod follow;
 mod lease;
 mod leftovers;
 mod link;
+mod look;
 mod metrics;
 mod mirror;
 mod pods;

@@ -8,21 +8,14 @@ use kube::{Resource, ResourceExt};
 use restpipe_api::condition::{ACCEPTED, CONNECTED};
 use restpipe_api::{RestPipeLink, RestPipeLinkStatus, names};
 
-use super::apply::{Error, Read, without_key};
-use super::context::{Context, Look};
+use super::apply::{Read, without_key};
+use super::context::Context;
+use super::error::Error;
 use super::metrics::{Leaf, LinkState};
 use super::world::{Target, beside, key_of};
-use super::{capped, system_time, views};
-use crate::plan::{self, ClientPodSeen, LinkSeen, LinkServer, ServerView, claims};
-use crate::seen::{Key, PodSeen};
-
-/// Pods of a link that are asked why it is not connected: the first ones say what all would.
-const PODS_ASKED: usize = 3;
-
-/// When its pods are asked again: soon at first, for who is just installing it, and once a minute
-/// for what stays so.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
-const LOOK_SELDOM: Duration = Duration::from_secs(60);
+use super::{capped, look, system_time, views};
+use crate::plan::{self, LinkSeen, LinkServer, ServerView, claims};
+use crate::seen::Key;
 
 /// Reconciles a link, and says when to do it again.
 pub(super) async fn reconcile(
@@ -98,7 +91,7 @@ async fn work(
         Server::Known(view) if refused(view, key) => None,
         Server::Missing | Server::Later => None,
         Server::Known(_) | Server::External(_) if link.spec.suspend => None,
-        Server::Known(_) | Server::External(_) => look(context, key, &pods),
+        Server::Known(_) | Server::External(_) => look::look(context, key, &pods),
     };
     if look.is_none() {
         context.looks.forget(key);
@@ -160,59 +153,6 @@ fn refused(view: &ServerView, link: &Key) -> bool {
     view.claims.links.get(link).is_some_and(|verdict| verdict.refused.is_some())
 }
 
-/// What the pods of a link have told, and when to ask them again. They are asked beside of the
-/// reconcile, which does not wait: a pod that does not answer would hold up everybody else.
-fn look(context: &Arc<Context>, key: &Key, pods: &[PodSeen]) -> Option<(Look, Duration)> {
-    let asked: Vec<_> = pods
-        .iter()
-        .filter(|pod| pod.phase == "Running" && !pod.ending)
-        .filter_map(|pod| Some((pod.name.clone(), pod.ip?)))
-        .take(PODS_ASKED)
-        .collect();
-    if asked.is_empty() {
-        return None;
-    }
-    let before = context.looks.get(key);
-    let age = before.as_ref().map(|look| (look.at.elapsed(), pause(look.misses)));
-    match (before, age) {
-        (Some(look), Some((age, pause))) if age < pause => Some((look, pause - age)),
-        (before, _) => {
-            if context.looks.begin(key) {
-                tokio::spawn(ask(Arc::clone(context), key.clone(), asked, before.clone()));
-            }
-            let nothing = Look { at: Instant::now(), told: Vec::new(), misses: 0 };
-            let look = before.unwrap_or(nothing);
-            let next = pause(look.misses);
-            Some((look, next))
-        }
-    }
-}
-
-fn pause(misses: u32) -> Duration {
-    LOOK_AGAIN.saturating_mul(2_u32.saturating_pow(misses)).min(LOOK_SELDOM)
-}
-
-async fn ask(
-    context: Arc<Context>,
-    key: Key,
-    pods: Vec<(String, std::net::IpAddr)>,
-    before: Option<Look>,
-) {
-    let mut told = Vec::new();
-    for (pod, ip) in pods {
-        let state = context.prober.probe(ip).await.and_then(crate::presence::ProbeSeen::state);
-        told.push(ClientPodSeen { pod, state });
-    }
-    let misses = before.map_or(0, |look| look.misses.saturating_add(1));
-    let news = context.looks.set(&key, Look { at: Instant::now(), told, misses });
-    context.looks.ended(&key);
-    if !context.world.has(&Target::Link(key.clone())) {
-        context.looks.forget(&key);
-    } else if news {
-        context.links.ask(&key);
-    }
-}
-
 fn note(context: &Context, key: &Key, link: &RestPipeLink, status: &RestPipeLinkStatus) {
     let is = |type_: &str, value: &str| {
         status.conditions.iter().any(|one| one.type_ == type_ && one.status == value)
@@ -260,16 +200,4 @@ pub(super) fn gone(context: &Context, key: &Key) {
     context.metrics.leaf(Leaf::Client, key, None);
     context.metrics.leaf(Leaf::Exported, key, None);
     context.secret_versions.forget(&beside(key, &names::link_secret(&key.name)));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pods_are_asked_again_soon_and_then_once_a_minute() {
-        assert_eq!(pause(0), LOOK_AGAIN);
-        assert_eq!(pause(1), 2 * LOOK_AGAIN);
-        assert_eq!(pause(40), LOOK_SELDOM);
-    }
 }

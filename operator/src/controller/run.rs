@@ -3,20 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
-use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
-use kube::runtime::reflector::Store;
-use kube::runtime::watcher;
-use kube::{Resource, ResourceExt};
-use restpipe_api::{RestPipeLink, RestPipeServer};
-use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::Error;
 use super::backoff::Backoff;
 use super::clients::Clients;
 use super::context::{Context, Looks, Pipes};
@@ -24,21 +15,15 @@ use super::lease::Election;
 use super::metrics::Metrics;
 use super::progress::Progress;
 use super::scope::Scope;
-use super::triggers::{Queues, Triggers, reference};
-use super::watches::{Stores, Watches};
+use super::triggers::Triggers;
+use super::watches::Watches;
 use super::webhook_certificate::{self, Places};
-use super::world::{World, key_of};
+use super::world::World;
 use super::written::{Statuses, Versions};
-use super::{Options, events, leftovers, link, prime, server};
+use super::{Options, controllers, events, leftovers, prime};
 use crate::presence::{Presence, Prober};
 use crate::process::{self, Admin, bind, init_logging, stop_on_signals};
 use crate::seen::Key;
-
-/// How long events for one object are gathered before its reconcile.
-const DEBOUNCE: Duration = Duration::from_millis(200);
-
-/// Reconciles of a kind at once: they wait for the API server most of the time.
-const CONCURRENCY: u16 = 4;
 
 /// How long running reconciles may take to end: each is a handful of requests.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -205,9 +190,9 @@ async fn work(
     beside.spawn(leftovers::run(Arc::clone(&context)));
     beside.spawn(webhook_certificate::run(Arc::clone(&context), places(options)));
 
-    let mut controllers = JoinSet::new();
-    start_servers(&mut controllers, &context, server_stores, server_queues, stop);
-    start_links(&mut controllers, &context, link_stores, link_queues, stop);
+    let mut running = JoinSet::new();
+    controllers::servers(&mut running, &context, server_stores, server_queues, stop);
+    controllers::links(&mut running, &context, link_stores, link_queues, stop);
     tokio::select! {
         // First, since it ends the controllers as well.
         biased;
@@ -215,9 +200,9 @@ async fn work(
         // What panics there would be missing for ever: better to begin anew.
         ended = watches.join_next() => anyhow::bail!("a watch ended: {ended:?}"),
         ended = beside.join_next() => anyhow::bail!("a task ended: {ended:?}"),
-        ended = controllers.join_next() => anyhow::bail!("a controller ended: {ended:?}"),
+        ended = running.join_next() => anyhow::bail!("a controller ended: {ended:?}"),
     }
-    let all = async { while controllers.join_next().await.is_some() {} };
+    let all = async { while running.join_next().await.is_some() {} };
     if timeout(END_WITHIN, all).await.is_err() {
         tracing::warn!("some reconciles did not end in time; they are taken up by the next leader");
     }
@@ -231,113 +216,5 @@ fn places(options: &Options) -> Places {
         configuration: options.webhook_configuration.clone(),
         tls_secret: options.webhook_tls_secret.clone(),
         ca_secret: options.webhook_ca_secret.clone(),
-    }
-}
-
-fn start_servers(
-    tasks: &mut JoinSet<()>,
-    context: &Arc<Context>,
-    stores: Stores<RestPipeServer>,
-    mut queues: Queues,
-    stop: &CancellationToken,
-) {
-    for (part, store) in stores {
-        let Some(queue) = queues.remove(&part) else { continue };
-        let running = controller(store, queue, stop)
-            .run(
-                server::reconcile,
-                |server, error, context| failed("server", &context.server_backoff, &*server, error),
-                Arc::clone(context),
-            )
-            .for_each({
-                let context = Arc::clone(context);
-                move |result| {
-                    ended(result.err(), |key| context.servers.taken(key));
-                    std::future::ready(())
-                }
-            });
-        tasks.spawn(running);
-    }
-}
-
-fn start_links(
-    tasks: &mut JoinSet<()>,
-    context: &Arc<Context>,
-    stores: Stores<RestPipeLink>,
-    mut queues: Queues,
-    stop: &CancellationToken,
-) {
-    for (part, store) in stores {
-        let Some(queue) = queues.remove(&part) else { continue };
-        let running = controller(store, queue, stop)
-            .run(
-                link::reconcile,
-                |link, error, context| failed("link", &context.link_backoff, &*link, error),
-                Arc::clone(context),
-            )
-            .for_each({
-                let context = Arc::clone(context);
-                move |result| {
-                    ended(result.err(), |key| context.links.taken(key));
-                    std::future::ready(())
-                }
-            });
-        tasks.spawn(running);
-    }
-}
-
-/// A controller of objects that our own watch stores, which runs by our own requests.
-fn controller<K>(
-    store: Store<K>,
-    mut queue: UnboundedReceiver<Key>,
-    stop: &CancellationToken,
-) -> Controller<K>
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
-    let requests = stream::poll_fn(move |context| queue.poll_recv(context));
-    Controller::for_stream(stream::pending::<Result<K, watcher::Error>>(), store)
-        .reconcile_on(requests.map(|key| reference(&key)))
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-}
-
-fn failed<K: ResourceExt>(
-    kind: &'static str,
-    backoff: &Backoff,
-    object: &K,
-    error: &Error,
-) -> Action {
-    let key = key_of(object);
-    let again_in = backoff.failed(&key);
-    match error {
-        // Said once, by the gate.
-        Error::Closed(_) => tracing::debug!(kind, %key, "not reconciled: not leading"),
-        _ if error.is_outdated() => {
-            tracing::debug!(kind, %key, %error, "not reconciled: something changed meanwhile");
-        }
-        _ if error.is_unreachable() => tracing::debug!(kind, %key, %error, "not reconciled"),
-        _ => tracing::warn!(kind, %key, %error, ?again_in, "not reconciled"),
-    }
-    Action::requeue(again_in)
-}
-
-/// Nobody waits any more for an object that was gone when its turn came.
-fn ended<Q: std::error::Error + 'static>(
-    error: Option<ControllerError<Error, Q>>,
-    taken: impl Fn(&Key),
-) {
-    match error {
-        None | Some(ControllerError::ReconcilerFailed(..)) => {}
-        Some(ControllerError::ObjectNotFound(object)) => {
-            taken(&Key { namespace: object.namespace.unwrap_or_default(), name: object.name });
-        }
-        Some(error) => tracing::warn!(%error, "a controller stumbled"),
     }
 }

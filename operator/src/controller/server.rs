@@ -11,8 +11,8 @@ use kube::{Resource, ResourceExt};
 use restpipe_api::names::{self, PIPE_PORT};
 use restpipe_api::{RestPipeServer, RestPipeServerStatus};
 
-use super::apply::Error;
 use super::context::{ByHostname, Context};
+use super::error::Error;
 use super::metrics::Leaf;
 use super::views;
 use super::world::{Target, beside, key_of};

@@ -1,0 +1,140 @@
+//! The two controllers, one of each for every part of the scope.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher;
+use kube::{Resource, ResourceExt};
+use restpipe_api::{RestPipeLink, RestPipeServer};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::context::Context;
+use super::error::Error;
+use super::triggers::{Queues, reference};
+use super::watches::Stores;
+use super::world::key_of;
+use super::{link, server};
+use crate::seen::Key;
+
+/// How long events for one object are gathered before its reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Reconciles of a kind at once: they wait for the API server most of the time.
+const CONCURRENCY: u16 = 4;
+
+/// Starts those of servers.
+pub(super) fn servers(
+    tasks: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    stores: Stores<RestPipeServer>,
+    mut queues: Queues,
+    stop: &CancellationToken,
+) {
+    for (part, store) in stores {
+        let Some(queue) = queues.remove(&part) else { continue };
+        let running = controller(store, queue, stop)
+            .run(
+                server::reconcile,
+                |server, error, context| failed("server", &context.server_backoff, &*server, error),
+                Arc::clone(context),
+            )
+            .for_each({
+                let context = Arc::clone(context);
+                move |result| {
+                    ended(result.err(), |key| context.servers.taken(key));
+                    std::future::ready(())
+                }
+            });
+        tasks.spawn(running);
+    }
+}
+
+/// Starts those of links.
+pub(super) fn links(
+    tasks: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    stores: Stores<RestPipeLink>,
+    mut queues: Queues,
+    stop: &CancellationToken,
+) {
+    for (part, store) in stores {
+        let Some(queue) = queues.remove(&part) else { continue };
+        let running = controller(store, queue, stop)
+            .run(
+                link::reconcile,
+                |link, error, context| failed("link", &context.link_backoff, &*link, error),
+                Arc::clone(context),
+            )
+            .for_each({
+                let context = Arc::clone(context);
+                move |result| {
+                    ended(result.err(), |key| context.links.taken(key));
+                    std::future::ready(())
+                }
+            });
+        tasks.spawn(running);
+    }
+}
+
+/// A controller of objects that our own watch stores, which runs by our own requests.
+fn controller<K>(
+    store: Store<K>,
+    mut queue: UnboundedReceiver<Key>,
+    stop: &CancellationToken,
+) -> Controller<K>
+where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let requests = stream::poll_fn(move |context| queue.poll_recv(context));
+    Controller::for_stream(stream::pending::<Result<K, watcher::Error>>(), store)
+        .reconcile_on(requests.map(|key| reference(&key)))
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+}
+
+fn failed<K: ResourceExt>(
+    kind: &'static str,
+    backoff: &Backoff,
+    object: &K,
+    error: &Error,
+) -> Action {
+    let key = key_of(object);
+    let again_in = backoff.failed(&key);
+    match error {
+        // Said once, by the gate.
+        Error::Closed(_) => tracing::debug!(kind, %key, "not reconciled: not leading"),
+        _ if error.is_outdated() => {
+            tracing::debug!(kind, %key, %error, "not reconciled: something changed meanwhile");
+        }
+        _ if error.is_unreachable() => tracing::debug!(kind, %key, %error, "not reconciled"),
+        _ => tracing::warn!(kind, %key, %error, ?again_in, "not reconciled"),
+    }
+    Action::requeue(again_in)
+}
+
+/// Nobody waits any more for an object that was gone when its turn came.
+fn ended<Q: std::error::Error + 'static>(
+    error: Option<ControllerError<Error, Q>>,
+    taken: impl Fn(&Key),
+) {
+    match error {
+        None | Some(ControllerError::ReconcilerFailed(..)) => {}
+        Some(ControllerError::ObjectNotFound(object)) => {
+            taken(&Key { namespace: object.namespace.unwrap_or_default(), name: object.name });
+        }
+        Some(error) => tracing::warn!(%error, "a controller stumbled"),
+    }
+}
