@@ -152,7 +152,8 @@ impl Context {
         Ok(())
     }
 
-    /// Writes a whole status; gives the object's version then.
+    /// Writes a whole status; gives the object's version then. What others have put into it beside
+    /// our fields, which an apply leaves, is removed: people read it as our word.
     pub(super) async fn write_status<K, S>(
         &self,
         object: &K,
@@ -162,11 +163,13 @@ impl Context {
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
             + DeserializeOwned
+            + Serialize
             + std::fmt::Debug,
         S: Serialize,
     {
         self.gate.check()?;
         let key = key_of(object);
+        let status = serde_json::to_value(status)?;
         let api: Api<K> = Api::namespaced(self.clients.working.clone(), &key.namespace);
         let body = json!({
             "apiVersion": K::api_version(&()),
@@ -179,8 +182,34 @@ impl Context {
         let doing = || format!("cannot write the status of the {} {key}", K::kind(&()));
         let written = written.map_err(|source| Error::Api { doing: doing(), source })?;
         self.metrics.wrote("status");
+        let found = serde_json::to_value(&written)?["status"].take();
+        if found == body["status"] {
+            return Ok(written.resource_version());
+        }
+        let patch = json!({
+            "metadata": {"uid": object.uid(), "resourceVersion": written.resource_version()},
+            "status": instead_of(&found, &body["status"]),
+        });
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
+        let written = api.patch_status(&key.name, &params, &Patch::Merge(&patch)).await;
+        let written = written.map_err(|source| Error::Api { doing: doing(), source })?;
+        self.metrics.wrote("status");
         Ok(written.resource_version())
     }
+}
+
+/// A merge patch that makes of `found` what is `wanted`.
+fn instead_of(found: &Value, wanted: &Value) -> Value {
+    let (Some(old), Some(new)) = (found.as_object(), wanted.as_object()) else {
+        return wanted.clone();
+    };
+    let gone = old.keys().filter(|key| !new.contains_key(*key));
+    let gone = gone.map(|key| (key.clone(), Value::Null));
+    let there = new.iter().map(|(key, value)| {
+        (key.clone(), old.get(key).map_or_else(|| value.clone(), |old| instead_of(old, value)))
+    });
+    Value::Object(there.chain(gone).collect())
 }
 
 /// A merge patch that makes of the Secret that was read the one that is wanted, and fails if it
@@ -233,5 +262,15 @@ mod tests {
         assert_eq!(patch["data"], json!({"ca.crt": "AQ==", "next.crt": null}));
         let annotations = json!({"restpipe.io/rotated": "1", "restpipe.io/settled": null});
         assert_eq!(patch["metadata"]["annotations"], annotations);
+    }
+
+    #[test]
+    fn what_others_have_put_beside_is_removed() {
+        let found = json!({"a": 1, "connections": [1], "identity": {"serial": "x", "name": "n"}});
+        let wanted = json!({"a": 2, "identity": {"serial": "y"}, "new": {"b": []}});
+        assert_eq!(
+            instead_of(&found, &wanted),
+            json!({"a": 2, "connections": null, "identity": {"serial": "y", "name": null}, "new": {"b": []}})
+        );
     }
 }

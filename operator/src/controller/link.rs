@@ -81,7 +81,10 @@ async fn work(
     let target = Target::Link(key.clone());
     let pods = context.world.pods(&target);
     let pipes = match &server {
-        Server::Known(view) => context.pipes.get(&view.key),
+        // Where no pod is that could hold one there is none, though nobody tells it.
+        Server::Known(view) => {
+            context.pipes.get(&view.key).or_else(|| (!view.has_ready_pod).then(Arc::default))
+        }
         _ => None,
     };
     let hostname = claims::hostname_of(&link);

@@ -53,7 +53,17 @@ fn an_imported_identity_is_taken_and_its_pipe_is_recorded() {
     // A plain host, and a pod.
     let directory = pki.path("hub.example");
     let gateway = format!("127.89.1.1:{}", free_port());
-    let args = ["server", "--dir", &directory, "--listen", &address, "--gateway", &gateway];
+    let args = [
+        "server",
+        "--dir",
+        &directory,
+        "--listen",
+        &address,
+        "--gateway",
+        &gateway,
+        "--admin",
+        "off",
+    ];
     let host = Process::start("plain-host", &node_binary(), &args, &[]);
     let mut pod = Sidecar::create(&space, "files-1", &json!({"restpipe.io/link": "files"}));
     pod.run(&[]);
@@ -68,7 +78,17 @@ fn an_imported_identity_is_taken_and_its_pipe_is_recorded() {
     // A server of another name at that address.
     pki.leaf("server", "other.example", "corp");
     let directory = pki.path("other.example");
-    let args = ["server", "--dir", &directory, "--listen", &address, "--gateway", &gateway];
+    let args = [
+        "server",
+        "--dir",
+        &directory,
+        "--listen",
+        &address,
+        "--gateway",
+        &gateway,
+        "--admin",
+        "off",
+    ];
     let _other = Process::start("other-host", &node_binary(), &args, &[]);
     space.condition("rpl/files", "Connected", "False/NameMismatch", SETTLE_TIME);
 }
@@ -117,10 +137,10 @@ fn an_imported_secret_that_is_of_no_use_says_why_and_what_was_good_stays() {
     pki.secret(&space, "imported", &FILES);
     space.condition("rpl/files", "IdentityIssued", "True", SETTLE_TIME);
     // The user's own Secret was read, and nothing else.
-    let imported = space.get(&["secret/imported"]);
+    let imported = space.get(&["secret/imported", "--show-managed-fields"]);
     assert_eq!(imported["metadata"]["ownerReferences"], Value::Null);
     let managers = imported["metadata"]["managedFields"].to_string();
-    assert!(!managers.contains("restpipe-operator"), "{managers}");
+    assert!(managers.contains("kubectl") && !managers.contains("restpipe-operator"), "{managers}");
 }
 
 #[test]
@@ -140,7 +160,7 @@ fn an_exported_identity_works_on_a_plain_host() {
         .operator(&["export", "link/tapes", "-n", "exported", "--dir", &to, "--address", &address])
         .ok();
     let gateway = format!("127.89.1.2:{}", free_port());
-    let args = ["client", "--dir", &to, "--gateway", &gateway];
+    let args = ["client", "--dir", &to, "--gateway", &gateway, "--admin", "off"];
     let _client = Process::start("exported", &node_binary(), &args, &[]);
     space.condition("rpl/tapes", "Connected", "True", SETTLE_TIME);
     let said = web.curl("/client/tapes/time").ok();

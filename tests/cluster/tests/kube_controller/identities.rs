@@ -56,7 +56,7 @@ fn a_server_and_a_link_get_their_node_directories_services_and_statuses() {
     for (name, owner) in
         [("hub-restpipe-server", &rps), ("files-restpipe-link", &space.get(&["rpl/files"]))]
     {
-        let made = space.get(&["secret", name]);
+        let made = space.get(&["secret", name, "--show-managed-fields"]);
         assert_eq!(made["type"], "kubernetes.io/tls");
         assert_eq!(made["metadata"]["labels"]["app.kubernetes.io/managed-by"], "restpipe-operator");
         let owned_by = &made["metadata"]["ownerReferences"][0];

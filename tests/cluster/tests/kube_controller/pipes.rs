@@ -105,7 +105,6 @@ fn a_pipe_is_recorded_and_both_sides_call_each_other() {
             connections(&space, "rpl/files").iter().map(|one| one["pod"].clone()).collect();
         if pods == [json!("files-1"), json!("files-2")] { Ok(()) } else { Err(format!("{pods:?}")) }
     });
-    drop(second.process.as_ref());
     second.delete();
     eventually("one is left", SETTLE_TIME, || {
         let found = connections(&space, "rpl/files");
@@ -117,6 +116,23 @@ fn a_pipe_is_recorded_and_both_sides_call_each_other() {
     counts(&space, &json!({"declared": 1, "accepted": 1, "suspended": 0, "connected": 0}));
     web.delete();
     space.condition("rps/hub", "Ready", "False/NoPods", SETTLE_TIME);
+}
+
+#[test]
+fn a_server_that_goes_takes_its_pipes_out_of_the_record() {
+    let operator = shared();
+    let space = operator.release.cluster.namespace("server-gone");
+    space.apply(&pair());
+    issued(&space);
+    let web = hub(&space, "web-1");
+    let _files = client(&space, "files-1", "files", &at(&web));
+    space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
+    web.delete();
+    let said = space.condition("rpl/files", "Connected", "False/ServerNotReady", SETTLE_TIME);
+    assert!(said.contains("the server server-gone/hub is not ready (NoPods)"), "{said}");
+    assert_eq!(connections(&space, "rpl/files"), Vec::<Value>::new());
+    counts(&space, &json!({"declared": 1, "accepted": 1, "suspended": 0, "connected": 0}));
+    event(&space, "RestPipeLink", "files", "Warning Disconnected: ");
 }
 
 #[test]

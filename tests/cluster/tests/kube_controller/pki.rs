@@ -64,14 +64,13 @@ openssl ca -batch -config {name}.cnf -selfsign -keyfile {name}.key -in {name}.cs
 
     /// Puts files into a Secret, which is made or replaced; `files` are of the form `KEY=FILE`.
     pub(crate) fn secret(&self, space: &Namespace<'_>, name: &str, files: &[(&str, &str)]) {
-        let mut args = vec!["create", "secret", "generic", name, "--dry-run=client", "-o", "json"];
+        let mut args = vec!["create", "secret", "generic", name];
         let from: Vec<String> = files
             .iter()
             .map(|(key, file)| format!("--from-file={key}={}", self.path(file)))
             .collect();
         args.extend(from.iter().map(String::as_str));
-        let object = space.kubectl(&args);
         space.kubectl(&["delete", "secret", name, "--ignore-not-found"]);
-        space.apply(&object);
+        space.kubectl(&args);
     }
 }
