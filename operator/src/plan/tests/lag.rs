@@ -18,20 +18,26 @@ const MAX_LAG: u64 = 110;
 /// Steps until a rotation must be over: two times two minutes and four times the lag.
 const MAX_STEPS: usize = 60;
 
-/// A node that reads each version of its Secret some time after that was written.
+/// A node that reads its Secret some time after it has changed; what is written meanwhile does not
+/// make it later, it is read along.
 struct Kubelet {
     lag: Duration,
-    pending: Option<(SystemTime, Vec<u8>)>,
+    read: Vec<u8>,
+    due: Option<SystemTime>,
 }
 
 impl Kubelet {
     /// Whether the node is to read its Secret now.
     fn is_due(&mut self, bytes: Vec<u8>, now: SystemTime) -> bool {
-        match &self.pending {
-            Some((_, seen)) if *seen == bytes => {}
-            _ => self.pending = Some((now + self.lag, bytes)),
+        if bytes == self.read {
+            return false;
         }
-        self.pending.as_ref().is_some_and(|(at, _)| *at <= now)
+        let due = *self.due.get_or_insert(now + self.lag);
+        if due > now {
+            return false;
+        }
+        (self.read, self.due) = (bytes, None);
+        true
     }
 }
 
@@ -48,7 +54,7 @@ proptest! {
         let names = ["a", "b", "c"];
         let mut world = World::with_clients(&names);
         let mut kubelets: BTreeMap<&str, Kubelet> = ["hub"].iter().chain(&names).zip(&lags)
-            .map(|(name, lag)| (*name, Kubelet { lag: Duration::from_secs(*lag), pending: None }))
+            .map(|(name, lag)| (*name, Kubelet { lag: Duration::from_secs(*lag), read: Vec::new(), due: None }))
             .collect();
         world.server.metadata.annotations = Some([(ROTATE_CA.to_owned(), "1".to_owned())].into());
         let mut steps = 0;
