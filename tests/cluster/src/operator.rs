@@ -83,6 +83,14 @@ impl Operator {
         self.proxy.set(&addresses);
     }
 
+    /// Asks the controller to end, and waits until it has: its lease is free then.
+    pub fn stop_controller(&mut self) {
+        if let Some(mut part) = self.controller.take() {
+            part.process.signal("TERM");
+            part.process.ends(START_TIME);
+        }
+    }
+
     /// Starts the controller under this name of a pod, and waits until it leads.
     pub fn start_controller(&mut self, pod: &str) {
         let part = self.release.controller(pod);

@@ -56,10 +56,10 @@ fn another_takes_over_from_a_leader_that_is_killed_stopped_or_frozen() {
     before.apply(&pair());
     let (hub, _) = issued(&before);
 
-    // Asked to end, it gives the lease away at once.
+    // Asked to end, it gives the lease away.
     first.process.signal("TERM");
     assert_eq!(first.process.ends(SETTLE_TIME), Some(0));
-    let took = held_by(&cluster, "second", Duration::from_secs(10));
+    let took = held_by(&cluster, "second", TAKE_OVER);
     eprintln!("a leader that was stopped was followed after {took:?}");
     is_ready(&second);
 

@@ -14,6 +14,7 @@ mod quiet;
 mod reasons;
 mod scope;
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -31,8 +32,33 @@ fn shared() -> RwLockReadGuard<'static, Operator> {
 }
 
 /// For tests that do not.
-fn alone() -> RwLockWriteGuard<'static, Operator> {
-    operator().write().unwrap_or_else(PoisonError::into_inner)
+fn alone() -> Alone {
+    Alone(operator().write().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The operator, for one test. However that ends, a controller runs afterwards.
+struct Alone(RwLockWriteGuard<'static, Operator>);
+
+impl Deref for Alone {
+    type Target = Operator;
+
+    fn deref(&self) -> &Operator {
+        &self.0
+    }
+}
+
+impl DerefMut for Alone {
+    fn deref_mut(&mut self) -> &mut Operator {
+        &mut self.0
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if self.0.controller.as_mut().is_none_or(|part| !part.process.runs()) {
+            self.0.controller = Some(self.0.release.controller("restpipe-controller-next"));
+        }
+    }
 }
 
 fn operator() -> &'static RwLock<Operator> {

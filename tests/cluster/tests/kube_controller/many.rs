@@ -18,7 +18,7 @@ fn a_thousand_links_settle_and_then_nothing_is_written() {
     let cluster = operator.release.cluster.clone();
     let space = cluster.namespace("many");
     // All at once, as a controller that starts finds them.
-    drop(operator.controller.take());
+    operator.stop_controller();
     let mut objects = server("hub", "{}");
     for number in 0..LINKS {
         objects += &link(&format!("l{number}"), "{server: {name: hub}}");
@@ -27,7 +27,6 @@ fn a_thousand_links_settle_and_then_nothing_is_written() {
     run_with_input(&variable("KUBECTL"), &args, &cluster.environment(), &objects).ok();
     let begun = Instant::now();
     operator.start_controller("restpipe-controller-many");
-    let leads = begun.elapsed();
     let look = || {
         let answer =
             cluster.request("GET", "/apis/restpipe.io/v1alpha1/namespaces/many/restpipelinks", "");
@@ -39,10 +38,9 @@ fn a_thousand_links_settle_and_then_nothing_is_written() {
         let done = links.iter().filter(|link| issued(link)).count();
         if done == LINKS { Ok(()) } else { Err(format!("{done}")) }
     };
-    // A lease that was not released has to end first; that is no matter of the links.
-    eventually("all links have their identities", SETTLED + Duration::from_secs(30), look);
-    let took = begun.elapsed();
-    eprintln!("{LINKS} links: {took:?} after the start, {leads:?} of them until it was ready");
+    // Longer than it may: how long it was is more than that it was too long.
+    eventually("all links have their identities", 3 * SETTLED, look);
+    eprintln!("{LINKS} links have their identities {:?} after the start", begun.elapsed());
     let secrets = space.kubectl(&["get", "secrets", "-o", "name"]);
     assert_eq!(secrets.lines().count(), LINKS + 1);
     secret(&space, "hub-restpipe-server", |hub| {
@@ -53,23 +51,20 @@ fn a_thousand_links_settle_and_then_nothing_is_written() {
         if clients["accepted"] == LINKS { Ok(()) } else { Err(clients.to_string()) }
     });
     let settled = begun.elapsed();
-    eprintln!("{LINKS} links: all settled after {settled:?}");
-    assert!(
-        settled - leads < SETTLED,
-        "{settled:?} after the start, {leads:?} of them until it was ready"
-    );
+    eprintln!("{LINKS} links are settled {settled:?} after the start");
+    assert!(settled < SETTLED, "{settled:?}");
 
-    quiet::settled(&space);
+    quiet::settled(&operator, &space);
     let mark = audit().mark();
     quiet::reconciled(&operator, &space);
-    quiet::settled(&space);
+    quiet::settled(&operator, &space);
     let writes = audit().writes_since(mark, &operator.release.user("controller"));
     assert!(writes.is_empty(), "{} writes: {:#?}", writes.len(), writes.first());
     // One more link is a matter of that one and its server.
     let mark = audit().mark();
     space.apply(&link("one-more", "{server: {name: hub}}"));
     space.condition("rpl/one-more", "IdentityIssued", "True", SETTLED);
-    quiet::settled(&space);
+    quiet::settled(&operator, &space);
     let writes = audit().writes_since(mark, &operator.release.user("controller"));
     let others: Vec<_> = writes
         .iter()

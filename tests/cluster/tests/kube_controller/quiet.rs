@@ -1,27 +1,10 @@
 //! Nothing is written when nothing has changed.
 
-use restpipe_cluster_tests::{Namespace, Operator, SETTLE_TIME, eventually};
-use serde_json::Value;
+use std::time::{Duration, Instant};
+
+use restpipe_cluster_tests::{Mark, Namespace, Operator, Request, SETTLE_TIME, eventually};
 
 use crate::{audit, issued, link, pair, shared};
-
-/// The objects of a namespace that the controller may write, with their versions.
-fn versions(space: &Namespace<'_>) -> Vec<String> {
-    let all = space.get(&["rps,rpl,secrets,services"]);
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let items = all["items"].as_array().into_iter().flatten();
-    items
-        .map(|item| {
-            let metadata = &item["metadata"];
-            format!(
-                "{} {} {}",
-                text(&item["kind"]),
-                text(&metadata["name"]),
-                text(&metadata["resourceVersion"])
-            )
-        })
-        .collect()
-}
 
 /// How many reconciles of servers and of links there were.
 fn reconciles(operator: &Operator) -> Result<[u64; 2], String> {
@@ -40,16 +23,25 @@ fn reconciles(operator: &Operator) -> Result<[u64; 2], String> {
     }))
 }
 
-/// Waits until versions in the namespace stay the same for several looks.
-pub(crate) fn settled(space: &Namespace<'_>) {
-    const LOOKS: usize = 15;
-    let mut same = 0;
-    let mut before = Vec::new();
+/// What the controller has written since then into a namespace. Its Events tell of what it did, and
+/// come when it has done it.
+fn written(operator: &Operator, space: &Namespace<'_>, since: Mark) -> Vec<Request> {
+    let mut writes = audit().writes_since(since, &operator.release.user("controller"));
+    writes.retain(|one| one.object.starts_with(&format!("{}/", space.name)));
+    writes
+}
+
+/// Waits until the controller writes nothing into the namespace for some time.
+pub(crate) fn settled(operator: &Operator, space: &Namespace<'_>) {
+    const QUIET: Duration = Duration::from_secs(3);
+    let (mut mark, mut since) = (audit().mark(), Instant::now());
     eventually(&format!("{} settles", space.name), SETTLE_TIME, || {
-        let now = versions(space);
-        same = if now == before { same + 1 } else { 0 };
-        before = now;
-        if same >= LOOKS { Ok(()) } else { Err(format!("{same} looks without a change")) }
+        let writes = written(operator, space, mark);
+        if let Some(last) = writes.last() {
+            (mark, since) = (audit().mark(), Instant::now());
+            return Err(format!("{last:?}"));
+        }
+        if since.elapsed() >= QUIET { Ok(()) } else { Err("it is quiet for a moment only".into()) }
     });
 }
 
@@ -80,12 +72,12 @@ fn a_look_at_what_is_as_it_should_be_writes_nothing() {
             + &link("lost", "{server: {name: nowhere}}")),
     );
     issued(&space);
-    settled(&space);
+    settled(&operator, &space);
     let mark = audit().mark();
     for _ in 0..3 {
         reconciled(&operator, &space);
     }
-    settled(&space);
+    settled(&operator, &space);
     let requests = audit().since(mark, &user);
     assert!(
         requests.iter().any(|one| one.verb == "get" && one.object.starts_with("quiet/")),
@@ -107,7 +99,7 @@ fn the_controller_asks_for_nothing_that_it_may_not_do() {
     space.kubectl(&["delete", "rpl/files", "rps/hub"]);
     space.apply(&pair());
     issued(&space);
-    settled(&space);
+    settled(&operator, &space);
     let requests = audit().since(mark, &user);
     assert!(requests.iter().any(|one| one.writes() && one.object.starts_with("modest/")));
     let refused: Vec<_> = requests.iter().filter(|one| one.code == 403).collect();
