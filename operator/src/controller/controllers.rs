@@ -26,8 +26,10 @@ use crate::seen::Key;
 /// How long events for one object are gathered before its reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
-/// Reconciles of a kind at once: they wait for the API server most of the time.
-const CONCURRENCY: u16 = 4;
+/// Reconciles at once. They wait for the API server most of the time; of links there are many, and
+/// each is a few small requests.
+const SERVERS_AT_ONCE: u16 = 4;
+const LINKS_AT_ONCE: u16 = 8;
 
 /// Starts those of servers.
 pub(super) fn servers(
@@ -39,7 +41,7 @@ pub(super) fn servers(
 ) {
     for (part, store) in stores {
         let Some(queue) = queues.remove(&part) else { continue };
-        let running = controller(store, queue, stop)
+        let running = controller(store, queue, SERVERS_AT_ONCE, stop)
             .run(
                 server::reconcile,
                 |server, error, context| failed("server", &context.server_backoff, &*server, error),
@@ -66,7 +68,7 @@ pub(super) fn links(
 ) {
     for (part, store) in stores {
         let Some(queue) = queues.remove(&part) else { continue };
-        let running = controller(store, queue, stop)
+        let running = controller(store, queue, LINKS_AT_ONCE, stop)
             .run(
                 link::reconcile,
                 |link, error, context| failed("link", &context.link_backoff, &*link, error),
@@ -87,6 +89,7 @@ pub(super) fn links(
 fn controller<K>(
     store: Store<K>,
     mut queue: UnboundedReceiver<Key>,
+    at_once: u16,
     stop: &CancellationToken,
 ) -> Controller<K>
 where
@@ -101,7 +104,7 @@ where
     let requests = stream::poll_fn(move |context| queue.poll_recv(context));
     Controller::for_stream(stream::pending::<Result<K, watcher::Error>>(), store)
         .reconcile_on(requests.map(|key| reference(&key)))
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .with_config(Config::default().concurrency(at_once).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
 }
 

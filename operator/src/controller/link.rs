@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use restpipe_api::condition::{ACCEPTED, CONNECTED};
-use restpipe_api::{RestPipeLink, RestPipeLinkStatus, names};
+use restpipe_api::{CaPhase, RestPipeLink, RestPipeLinkStatus, names};
 
 use super::apply::{Read, without_key};
 use super::context::Context;
@@ -123,7 +123,9 @@ async fn work(
     };
     if let Server::Known(view) = &server {
         // One that is somebody else's as well: the plan sees that it is, and waits for no leaf in it.
-        if context.world.set_link_secret(key, stored.map(without_key).map(Arc::new)) {
+        let news = context.world.set_link_secret(key, stored.map(without_key).map(Arc::new));
+        let stable = view.authority.as_ref().is_ok_and(|ca| ca.phase() == CaPhase::Stable);
+        if news && !stable {
             // Whose leaf is of which root decides when a rotation of the CA goes on.
             context.servers.ask(&view.key);
         }
