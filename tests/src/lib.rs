@@ -4,6 +4,7 @@
 pub mod app;
 pub mod binary;
 pub mod forged;
+pub mod history;
 pub mod http;
 pub mod nodes;
 pub mod operator;
