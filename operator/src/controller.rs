@@ -108,6 +108,18 @@ pub struct Options {
     )]
     webhook_ca_secret: String,
 
+    /// How long each phase of a CA's rotation lasts at least, for pods that tell nothing yet because
+    /// they are just starting: not less than kubelet takes to bring a changed Secret to a pod, which
+    /// is its sync period (1m) and the lifetime of its cache.
+    #[arg(
+        long,
+        env = "RESTPIPE_OPERATOR_CA_SPREAD_TIME",
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        default_value = "2m"
+    )]
+    ca_spread_time: Duration,
+
     #[command(flatten)]
     process: process::Options,
 }

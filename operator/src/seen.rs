@@ -40,6 +40,14 @@ pub struct PodSeen {
     pub waiting: Option<String>,
 }
 
+impl PodSeen {
+    /// Whether its sidecar can be asked, by its address.
+    #[must_use]
+    pub fn can_be_asked(&self) -> bool {
+        self.phase == "Running" && !self.ending && self.ip.is_some()
+    }
+}
+
 /// A pipe that a server holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PipeSeen {

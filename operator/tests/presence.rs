@@ -11,11 +11,12 @@ use bytes::Bytes;
 use restpipe::Registry;
 use restpipe::presence::{Change, PresenceEvent};
 use restpipe_config::{NodeArgs, OrOff, TcpAddress};
-use restpipe_identity::{CertificateAuthority, Usage};
+use restpipe_identity::{CertificateAuthority, Overwrite, Usage, save_ca};
 use restpipe_operator::presence::{Followed, Presence, ProbeSeen, Prober, ServerPod};
 use restpipe_operator::seen::{Key, Names, ServerPodSeen, ServerPodState, Trouble};
 use restpipe_pipe::pb::ReplyHead;
 use restpipe_pipe::{Incoming, PipeConfig, Role, Service};
+use restpipe_tests::forged::{Fault, forge, listen};
 use restpipe_tests::nodes::{Pki, Running, SERVER, SOON, loopback};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -159,6 +160,7 @@ async fn failing(pki: &Pki, server: SocketAddr, args: NodeArgs) -> ProbeSeen {
             if let Some(seen) = seen.ok().filter(|seen| seen.last_failure.is_some()) {
                 return seen;
             }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let seen = within(SOON, "a failed dial", found).await;
@@ -374,6 +376,28 @@ async fn a_pod_whose_table_has_no_end_is_in_trouble_and_is_told_the_names_all_th
     let names = within(SOON, "names are told", pushed.recv()).await.expect("names");
     assert_eq!(names, &br#"{"version":7,"clients":["fs"],"suspended":[]}"#[..]);
     watch.presence.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_links_pod_tells_wrong_times_and_silence_apart() {
+    let pki = Pki::default();
+    let ca = tempfile::tempdir().expect("a directory");
+    save_ca(ca.path(), pki.authority(), Overwrite::Refuse).expect("it can be written");
+    for (fault, reason) in
+        [(Fault::Expired, "CertificateExpired"), (Fault::NotYetValid, "ClockSkew")]
+    {
+        let server = listen(&forge(ca.path(), "server", SERVER, fault));
+        let trouble = failing(&pki, server, with_admin()).await.state().expect_err("no pipe");
+        assert_eq!(trouble.reason, reason, "{}", trouble.detail);
+        // What changes with every try would have the status written at every look.
+        assert!(!trouble.detail.contains("clock ("), "{}", trouble.detail);
+    }
+    // Connections come up, and nobody is behind them.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let trouble = failing(&pki, address, with_admin()).await.state().expect_err("no pipe");
+    assert_eq!(trouble.reason, "ServerSilent", "{}", trouble.detail);
+    assert!(trouble.detail.contains("NetworkPolicy"), "{}", trouble.detail);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,6 +62,10 @@ pub mod reason {
     pub const SECRET_INVALID: &str = "SecretInvalid";
     /// The CA is not there yet or has ended.
     pub const CA_UNAVAILABLE: &str = "CaUnavailable";
+    /// The client outside this cluster has no pipe.
+    pub const EXPORT_NOT_CONNECTED: &str = "ExportNotConnected";
+    /// A rotation of the CA waits for clients outside this cluster.
+    pub const ROTATION_WAITS: &str = "RotationWaits";
     /// The exported certificate ends soon.
     pub const EXPORT_EXPIRING: &str = "ExportExpiring";
 

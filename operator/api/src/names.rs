@@ -28,6 +28,10 @@ pub const RENEW: &str = "restpipe.io/renew";
 /// Annotation of a server: a value that was not there before starts a rotation of its CA.
 pub const ROTATE_CA: &str = "restpipe.io/rotate-ca";
 
+/// Annotation of a server: a value that was not there before has the rotation that is under way go
+/// on without clients outside of the cluster.
+pub const ROTATE_CA_GO_ON: &str = "restpipe.io/rotate-ca-go-on";
+
 /// The Secret of a server.
 pub fn server_secret(server: &str) -> String {
     format!("{server}-restpipe-server")

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use restpipe_api::{RestPipeLinkStatus, RestPipeServerStatus};
 use tokio::sync::Notify;
@@ -29,6 +29,8 @@ pub(super) struct Context {
     pub(super) scope: Scope,
     /// The operator's own namespace.
     pub(super) namespace: String,
+    /// How long each phase of a CA's rotation lasts at least.
+    pub(super) ca_spread_time: Duration,
     pub(super) world: World,
     pub(super) servers: Triggers,
     pub(super) links: Triggers,

@@ -22,6 +22,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// never closes while renewal works.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// How often one that waits looks whether the lease was released: about the time by which a leader
+/// that is stopped is followed. One small request, of each replica that waits.
+const LOOK_FREE_EVERY: Duration = Duration::from_secs(1);
+
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -94,7 +98,8 @@ impl std::error::Error for Lost {}
 /// This replica's part in the election.
 pub(super) struct Election {
     manager: LeaseManager,
-    api: Api<Lease>,
+    client: Client,
+    namespace: String,
     name: String,
     identity: String,
     gate: Arc<Gate>,
@@ -103,31 +108,13 @@ pub(super) struct Election {
 impl Election {
     /// Takes part, as soon as the API server answers.
     pub(super) async fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
-        let mut told = false;
-        loop {
-            let builder = LeaseManagerBuilder::new(client.clone(), name)
-                .with_namespace(namespace)
-                .with_identity(identity)
-                .with_field_manager(restpipe_api::names::FIELD_MANAGER)
-                .with_duration(DURATION.as_secs())
-                .with_grace(GRACE.as_secs());
-            match builder.build().await {
-                Ok(manager) => {
-                    return Self {
-                        manager,
-                        api: Api::namespaced(client, namespace),
-                        name: name.to_owned(),
-                        identity: identity.to_owned(),
-                        gate: Arc::new(Gate::new()),
-                    };
-                }
-                Err(error) if !told => {
-                    told = true;
-                    tracing::warn!(%error, lease = name, namespace, "the lease cannot be read or made; trying on");
-                }
-                Err(error) => tracing::debug!(%error, "the lease cannot be read or made"),
-            }
-            sleep(PAUSE).await;
+        Self {
+            manager: manager(&client, namespace, name, identity).await,
+            client,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            gate: Arc::new(Gate::new()),
         }
     }
 
@@ -137,14 +124,34 @@ impl Election {
     }
 
     /// Returns once this replica leads.
-    pub(super) async fn campaign(&self) {
+    pub(super) async fn campaign(&mut self) {
         loop {
-            while !self.changed().await {}
+            let won = tokio::select! {
+                leads = self.changed() => leads,
+                () = self.is_released() => false,
+            };
+            if !won {
+                // The manager would sleep until the lease that it knows had ended. A new one looks
+                // first, and finds the lease free, or ours if it was taken a moment ago.
+                let Self { client, namespace, name, identity, .. } = &*self;
+                self.manager = manager(client, namespace, name, identity).await;
+                continue;
+            }
             // Between the two, another may have been faster.
             match self.look().await {
                 Ok(None) => return,
                 Ok(Some(_)) => {}
                 Err(()) => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Returns once nobody has the lease, though its time may not be over.
+    async fn is_released(&self) {
+        loop {
+            sleep(LOOK_FREE_EVERY).await;
+            if let Ok(Some(Lost { holder: None })) = self.look().await {
+                return;
             }
         }
     }
@@ -197,7 +204,8 @@ impl Election {
     /// Looks at the lease itself and opens the gate for as long as it is ours.
     async fn look(&self) -> Result<Option<Lost>, ()> {
         let asked = Instant::now();
-        let lease = match timeout(LEASE_TIMEOUT, self.api.get(&self.name)).await {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let lease = match timeout(LEASE_TIMEOUT, api.get(&self.name)).await {
             Ok(Ok(lease)) => lease,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the lease cannot be read");
@@ -218,17 +226,27 @@ impl Election {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_gate_is_closed_at_first_and_after_its_time() {
-        let gate = Gate::new();
-        assert!(gate.check().is_err());
-        gate.open_until(Instant::now() + Duration::from_secs(60));
-        assert!(gate.check().is_ok());
-        gate.open_until(Instant::now());
-        assert!(gate.check().is_err());
+/// What takes and renews the lease, as soon as the API server answers.
+async fn manager(client: &Client, namespace: &str, name: &str, identity: &str) -> LeaseManager {
+    let mut told = false;
+    loop {
+        let builder = LeaseManagerBuilder::new(client.clone(), name)
+            .with_namespace(namespace)
+            .with_identity(identity)
+            .with_field_manager(restpipe_api::names::FIELD_MANAGER)
+            .with_duration(DURATION.as_secs())
+            .with_grace(GRACE.as_secs());
+        match builder.build().await {
+            Ok(manager) => return manager,
+            Err(error) if !told => {
+                told = true;
+                tracing::warn!(%error, lease = name, namespace, "the lease cannot be read or made; trying on");
+            }
+            Err(error) => tracing::debug!(%error, "the lease cannot be read or made"),
+        }
+        sleep(PAUSE).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

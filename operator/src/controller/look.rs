@@ -25,7 +25,7 @@ pub(super) fn look(
 ) -> Option<(Look, Duration)> {
     let asked: Vec<_> = pods
         .iter()
-        .filter(|pod| pod.phase == "Running" && !pod.ending)
+        .filter(|pod| pod.can_be_asked())
         .filter_map(|pod| Some((pod.name.clone(), pod.ip?)))
         .take(PODS_ASKED)
         .collect();

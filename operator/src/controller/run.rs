@@ -92,7 +92,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn elected(clients: &Clients, options: &Options, state: &State) -> Election {
     let Options { namespace, lease_name, pod_name, .. } = options;
-    let election = Election::new(clients.lease.clone(), namespace, lease_name, pod_name).await;
+    let mut election = Election::new(clients.lease.clone(), namespace, lease_name, pod_name).await;
     state.set(Role::Standby);
     election.campaign().await;
     election
@@ -155,6 +155,7 @@ async fn work(
             events,
             scope,
             namespace: options.namespace.clone(),
+            ca_spread_time: options.ca_spread_time,
             world: World::default(),
             servers,
             links,

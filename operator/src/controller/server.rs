@@ -17,7 +17,6 @@ use super::metrics::Leaf;
 use super::views;
 use super::world::{Target, beside, key_of};
 use super::{capped, system_time};
-use crate::plan::authority::SPREAD_TIME;
 use crate::plan::{ServerPlan, ServerSeen, ServerView, server};
 use crate::presence::{Followed, ServerPod};
 use crate::seen::{Key, PodSeen, ServerPodSeen};
@@ -95,7 +94,7 @@ async fn work(
         without_sidecar: &context.world.without_sidecar(&target),
         told: &told,
         last_names: last_names.as_ref(),
-        spread_time: SPREAD_TIME,
+        spread_time: context.ca_spread_time,
     };
     let plan = server::plan(&seen, SystemTime::now());
 
@@ -207,17 +206,16 @@ fn tell_links(
     }
 }
 
-/// Nothing while no pod has told of its pipes.
+/// Nothing while no pod has been asked for its pipes. Of pods that were and do not answer none are
+/// known, and the plan says so.
 fn by_hostname(told: &[ServerPodSeen]) -> Option<ByHostname> {
-    let mut answered = false;
     let mut pipes = ByHostname::new();
     for state in told.iter().filter_map(|pod| pod.state.as_ref().ok()) {
-        answered = true;
         for pipe in &state.pipes {
             pipes.entry(pipe.hostname.clone()).or_default().push(pipe.clone());
         }
     }
-    answered.then_some(pipes)
+    (!told.is_empty()).then_some(pipes)
 }
 
 fn note(context: &Context, key: &Key, status: &RestPipeServerStatus) {

@@ -20,13 +20,15 @@ use crate::seen::SecretSeen;
 
 pub(super) use user::read_user_ca;
 
-/// How long a new root is spread before anything is signed by it, beside of what the nodes report:
+/// How long, unless the operator is told otherwise, a new root is spread before anything is signed by it, beside of what the nodes report:
 /// pods that are just starting may have mounted their Secret before, and kubelet brings changes
 /// within 60 s and the lifetime of its cache. As long again the old root is kept at the end.
 pub const SPREAD_TIME: Duration = Duration::from_secs(120);
 
 /// Annotation of the CA Secret: the value of [`names::ROTATE_CA`] that was seen to.
 const ROTATED: &str = "restpipe.io/rotated";
+/// Annotation of the CA Secret: the value of [`names::ROTATE_CA_GO_ON`] that is of former rotations.
+const GONE_ON: &str = "restpipe.io/gone-on";
 /// Annotation of the CA Secret: since when all Secrets are as the phase wants them.
 const SETTLED: &str = "restpipe.io/settled";
 /// Annotations of the CA Secret: `operator` or `secret`, of the root that signs and of the next.
@@ -125,13 +127,14 @@ pub struct CaState {
     pub(super) next: Option<Root>,
     pub(super) previous: Option<Retired>,
     pub(super) rotated: Option<String>,
+    pub(super) gone_on: Option<String>,
     pub(super) settled: Option<SystemTime>,
 }
 
 impl CaState {
     pub(super) fn new(current: Root, rotated: Option<&str>) -> Self {
         let rotated = rotated.map(str::to_owned);
-        Self { current, next: None, previous: None, rotated, settled: None }
+        Self { current, next: None, previous: None, rotated, gone_on: None, settled: None }
     }
 
     /// Reads a CA Secret.
@@ -151,6 +154,7 @@ impl CaState {
             next: root(NEXT, NEXT_SOURCE).ok(),
             previous: secret.data.get(PREVIOUS).and_then(|pem| Retired::read(pem)),
             rotated: annotation(ROTATED).cloned(),
+            gone_on: annotation(GONE_ON).cloned(),
             settled: annotation(SETTLED).and_then(|text| parse(text)),
         })
     }
@@ -164,6 +168,7 @@ impl CaState {
         annotate(SOURCE, Some(self.current.source.word().to_owned()));
         annotate(NEXT_SOURCE, self.next.as_ref().map(|next| next.source.word().to_owned()));
         annotate(ROTATED, self.rotated.clone());
+        annotate(GONE_ON, self.gone_on.clone());
         annotate(SETTLED, self.settled.map(rfc3339));
         let mut data = BTreeMap::new();
         let mut put = |[cert, key]: [&str; 2], root: &Root| {

@@ -6,9 +6,11 @@
 //! since a server pod that shows a leaf of the new root has read a bundle that holds it, and so will
 //! take its clients' new leafs. When nothing of the old root lives, it is *dropped*.
 //!
-//! Exported identities are waited for until they end or their pipes report what is needed. Nothing
-//! waits for ever: in the last days of the old root the switch is made anyway, and an old root that
-//! has ended is dropped.
+//! Exported identities are waited for until they end or their pipes report what is needed: nobody
+//! but their user can bring them another one, and without it the switch would lock them out. The user
+//! may say that it goes on without them ([`ROTATE_CA_GO_ON`](restpipe_api::names::ROTATE_CA_GO_ON)); that
+//! counts for the rotation under way and for no later one. Nothing waits for ever: in the last days of
+//! the old root the switch is made anyway, and an old root that has ended is dropped.
 
 mod evidence;
 mod phases;
@@ -24,7 +26,7 @@ use super::event::{self, Event};
 use super::time::earlier;
 use crate::seen::Trouble;
 
-pub(super) use evidence::{Evidence, LeafFact};
+pub(super) use evidence::{Evidence, LeafFact, listed};
 
 /// What the user wants of the CA.
 pub(super) struct Want<'a> {
@@ -32,6 +34,8 @@ pub(super) struct Want<'a> {
     pub(super) user: Option<&'a Result<Root, Trouble>>,
     /// Value of the annotation that asks for a rotation.
     pub(super) rotate: Option<&'a str>,
+    /// Value of the annotation that has it go on without clients outside.
+    pub(super) go_on: Option<&'a str>,
     /// What a root of the operator's own is called.
     pub(super) name: &'a str,
     pub(super) spread_time: Duration,
@@ -48,6 +52,8 @@ pub(super) struct Step {
     pub(super) events: Vec<Event>,
     /// Whom a rotation waits for.
     pub(super) waiting_for: Vec<String>,
+    /// Whether these are clients outside of the cluster, and nobody else.
+    pub(super) waits_for_exported: bool,
     pub(super) again_at: Option<SystemTime>,
 }
 
@@ -60,6 +66,7 @@ impl Step {
             problem,
             events: Vec::new(),
             waiting_for: Vec::new(),
+            waits_for_exported: false,
             again_at: None,
         }
     }
@@ -84,7 +91,9 @@ pub(super) fn step(
     };
     let state = steps.run(stored);
     let Steps { changed, problem, events, waiting_for, again_at, .. } = steps;
-    Step { state, changed, problem, events, waiting_for, again_at }
+    let waits_for_exported =
+        !waiting_for.is_empty() && waiting_for.iter().all(|name| evidence.is_exported(name));
+    Step { state, changed, problem, events, waiting_for, waits_for_exported, again_at }
 }
 
 struct Steps<'a> {
@@ -183,6 +192,16 @@ impl Steps<'_> {
         true
     }
 
+    /// What was said of a former rotation does not count for this one, nor this one's for the next.
+    fn forget_go_on(&mut self, state: &mut CaState) {
+        if let Some(value) = self.want.go_on
+            && state.gone_on.as_deref() != Some(value)
+        {
+            state.gone_on = Some(value.to_owned());
+            self.changed = true;
+        }
+    }
+
     fn handled(&mut self, state: &mut CaState) {
         if let Some(rotate) = self.want.rotate
             && state.rotated.as_deref() != Some(rotate)
@@ -221,6 +240,7 @@ impl Steps<'_> {
         };
         let Some(root) = self.wanted_root() else { return };
         self.handled(state);
+        self.forget_go_on(state);
         self.events.push(Event::normal(
             event::ROTATION_STARTED,
             "RotateCa",

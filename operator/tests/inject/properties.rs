@@ -137,5 +137,15 @@ proptest! {
         let second = inject(&once, "shop", &Known, &options()).expect("injected again");
         prop_assert!(second.patch.0.is_empty(), "{:?}", second.patch);
         prop_assert_eq!(second.warnings, first.warnings);
+
+        // Another webhook has put everything into another order meanwhile.
+        let mut moved = once;
+        for list in ["containers", "initContainers", "volumes"] {
+            if let Some(all) = moved["spec"].get_mut(list).and_then(Value::as_array_mut) {
+                all.reverse();
+            }
+        }
+        let third = inject(&moved, "shop", &Known, &options()).expect("injected again");
+        prop_assert!(third.patch.0.is_empty(), "{:?}", third.patch);
     }
 }

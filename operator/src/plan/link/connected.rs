@@ -1,5 +1,6 @@
 //! The routing record, and why it is empty.
 
+use kube::ResourceExt;
 use restpipe_api::condition::{CONNECTED, INJECTED, reason};
 use restpipe_api::{Connection, MAX_NAMES_LISTED, pods};
 
@@ -52,18 +53,28 @@ pub(super) fn through(
         if !record.is_empty() {
             return up(record);
         }
+        if view.has_ready_pod {
+            return nobody_tells(seen, view);
+        }
     }
-    let server = view.not_ready.as_ref();
-    let finding = match server {
-        Some(trouble) if view.has_ready_pod && !view.answers => Finding::unknown(
-            CONNECTED,
-            trouble.reason,
-            format!("whether the client is connected is not known: {}", trouble.detail),
-        ),
+    let finding = match &view.not_ready {
         Some(trouble) if !view.has_ready_pod => Finding::of(CONNECTED, trouble),
         _ => why_not(seen, exported),
     };
     Connected::Found(finding, record)
+}
+
+/// While the server's pod is ready, and the operator does not reach it. What was said before stays
+/// for the few seconds until pods that may know better have been asked.
+fn nobody_tells(seen: &LinkSeen<'_>, view: &ServerView) -> Connected {
+    let Some(trouble) = &view.not_ready else {
+        return kept_or_unknown(seen, "the operator has not asked the server's pods yet");
+    };
+    let text = format!("whether the client is connected is not known: {}", trouble.detail);
+    if seen.probes.is_empty() && seen.pods.iter().any(PodSeen::can_be_asked) {
+        return kept_or_unknown(seen, &text);
+    }
+    Connected::Found(Finding::unknown(CONNECTED, trouble.reason, text), Vec::new())
 }
 
 /// Of a link whose server is elsewhere: only its own pods can tell.
@@ -97,7 +108,19 @@ pub(super) fn injected(seen: &LinkSeen<'_>) -> Finding {
             "the client runs outside of this cluster",
         );
     }
-    Finding::bad(INJECTED, reason::NO_PODS, no_pods(seen.link, pods::LINK))
+    Finding::bad(INJECTED, reason::NO_PODS, no_pods_of_link(seen))
+}
+
+/// What to do where there is no pod; the client may be meant to run elsewhere.
+fn no_pods_of_link(seen: &LinkSeen<'_>) -> String {
+    let text = no_pods(seen.link, pods::LINK);
+    if seen.link.spec.server.external.is_some() {
+        return text;
+    }
+    let (namespace, name) = (seen.link.namespace().unwrap_or_default(), seen.link.name_any());
+    format!(
+        "{text}; for a client outside of this cluster: restpipe-operator export link/{name} -n {namespace}"
+    )
 }
 
 fn up(record: Vec<Connection>) -> Connected {
@@ -111,7 +134,7 @@ fn up(record: Vec<Connection>) -> Connected {
 /// If no pod of the link could have a pipe.
 fn no_pod_runs(seen: &LinkSeen<'_>, exported: bool) -> Option<Finding> {
     let Some(first) = active(seen.pods).min_by_key(|pod| &pod.name) else {
-        let text = no_pods(seen.link, pods::LINK);
+        let text = no_pods_of_link(seen);
         return (!exported).then(|| Finding::bad(CONNECTED, reason::NO_PODS, text));
     };
     // The sidecar runs before the others start, so the phase alone does not say it.
@@ -135,15 +158,19 @@ fn why_not(seen: &LinkSeen<'_>, exported: bool) -> Finding {
         let text = format!("the pod {}: {}", probe.pod, trouble.detail);
         return Finding::bad(CONNECTED, trouble.reason, text);
     }
-    let namespace = kube::ResourceExt::namespace(seen.link).unwrap_or_default();
+    let (namespace, name) = (seen.link.namespace().unwrap_or_default(), seen.link.name_any());
     let text = match active(seen.pods).map(|pod| &pod.name).min() {
         None if exported => {
-            "the client outside of this cluster has no pipe: is its identity installed there (restpipe-operator export), and does it reach the server's address?".to_owned()
+            format!(
+                "the client outside of this cluster has no pipe: bring its identity there (restpipe-operator export link/{name} -n {namespace}) and start it; if it runs, its log says whether it reaches the server's address"
+            )
         }
         None => "no pipe is up".to_owned(),
-        Some(pod) => format!("no pipe is up yet: kubectl logs -n {namespace} {pod} -c {}", pods::CONTAINER),
+        Some(pod) => {
+            format!("no pipe is up yet: kubectl logs -n {namespace} {pod} -c {}", pods::CONTAINER)
+        }
     };
-    let reason = if exported { reason::EXPORTED } else { reason::NOT_CONNECTED };
+    let reason = if exported { reason::EXPORT_NOT_CONNECTED } else { reason::NOT_CONNECTED };
     Finding::bad(CONNECTED, reason, text)
 }
 

@@ -60,9 +60,21 @@ pub(in crate::plan) struct Evidence<'a> {
     /// Hostnames of accepted links whose Secret was not looked at yet, as after a restart of the
     /// operator: what is not known is waited for.
     pub(in crate::plan) unknown: Vec<&'a str>,
+    /// Whether the user has said that it goes on without exported identities.
+    pub(in crate::plan) without_exported: bool,
 }
 
 impl Evidence<'_> {
+    /// Whether copies of the identity with this hostname are outside of the cluster.
+    pub(super) fn is_exported(&self, hostname: &str) -> bool {
+        self.leafs.iter().any(|leaf| leaf.exported && leaf.hostname == Some(hostname))
+    }
+
+    /// Whether a client's report counts.
+    fn counts(&self, hostname: &str) -> bool {
+        !(self.without_exported && self.is_exported(hostname))
+    }
+
     /// The roots that the server's own Secret holds.
     pub(super) fn trusted_before(&self) -> Option<Retired> {
         let own = self.leafs.iter().find(|leaf| leaf.hostname.is_none())?;
@@ -88,12 +100,13 @@ impl Evidence<'_> {
             Some(ServerPodSeen { state: Ok(state), .. }) if state.trusts.contains(root) => None,
             _ => Some(format!("pod/{}", pod.name)),
         });
-        let pipes = self.pipes().filter(|pipe| !pipe.trusts.contains(root));
+        let pipes =
+            self.pipes().filter(|pipe| !pipe.trusts.contains(root) && self.counts(&pipe.hostname));
         let connected: BTreeSet<&str> = self.pipes().map(|pipe| &*pipe.hostname).collect();
         let outside = self.leafs.iter().filter(|leaf| {
             let knows = leaf.issued_with.contains(root);
             let tells = leaf.hostname.is_some_and(|hostname| connected.contains(hostname));
-            leaf.lives_outside(now) && !knows && !tells
+            !self.without_exported && leaf.lives_outside(now) && !knows && !tells
         });
         let pipes = pipes.map(|pipe| pipe.hostname.clone());
         pods.chain(pipes).chain(outside.map(LeafFact::shown)).collect()
@@ -109,16 +122,17 @@ impl Evidence<'_> {
 
     /// Who is up, or outside, with a certificate of a former root.
     pub(super) fn who_shows_another(&self, state: &CaState, now: SystemTime) -> Vec<String> {
-        let outside = self
-            .leafs
-            .iter()
-            .filter(|leaf| leaf.lives_outside(now) && !state.signed(leaf.cert, leaf.usage(), now));
+        let outside = self.leafs.iter().filter(|leaf| {
+            !self.without_exported
+                && leaf.lives_outside(now)
+                && !state.signed(leaf.cert, leaf.usage(), now)
+        });
         let outside = outside.map(LeafFact::shown);
         if same_key(state, now) {
             return outside.collect();
         }
         let current = state.fingerprint();
-        let pipes = self.pipes().filter(|pipe| pipe.root != current);
+        let pipes = self.pipes().filter(|pipe| pipe.root != current && self.counts(&pipe.hostname));
         let pipes = pipes.map(|pipe| pipe.hostname.clone());
         self.pods_of_another(state).into_iter().chain(pipes).chain(outside).collect()
     }
@@ -180,7 +194,7 @@ fn same_key(state: &CaState, now: SystemTime) -> bool {
 }
 
 /// Some of them, for a sentence.
-pub(super) fn listed(mut names: Vec<String>) -> String {
+pub(in crate::plan) fn listed(mut names: Vec<String>) -> String {
     let more = names.len().saturating_sub(MAX_LISTED);
     names.truncate(MAX_LISTED);
     let text = names.join(", ");

@@ -74,6 +74,7 @@ impl Steps<'_> {
         ));
         state.previous = None;
         state.settled = None;
+        self.forget_go_on(state);
         self.changed = true;
         self.again_at = Some(self.now);
     }

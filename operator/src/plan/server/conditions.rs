@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, INJECTED, READY, SINGLE_REPLICA, reason};
-use restpipe_api::{ClientCounts, RestPipeServer};
+use restpipe_api::{ClientCounts, RestPipeServer, names};
 
 use super::{ServerSeen, ServerView};
 use crate::plan::claims::key_of;
 use crate::plan::conditions::{Conditions, Finding};
 use crate::plan::leaf::LeafPlan;
-use crate::plan::rotation::Step;
+use crate::plan::rotation::{self, Step};
 use crate::plan::time::system;
 use crate::seen::{PodSeen, ServerPodSeen, Trouble};
 use restpipe_identity::rfc3339;
@@ -34,7 +34,7 @@ impl Found {
         conflict: Option<&Trouble>,
     ) -> Self {
         let accepted = accepted(step, leaf, conflict);
-        let issued = issued(leaf);
+        let issued = issued(seen.server, step, leaf);
         let pods = pods(seen);
         let ready = match &pods {
             Some(pods) => {
@@ -125,7 +125,7 @@ fn accepted(step: &Step, leaf: &LeafPlan, conflict: Option<&Trouble>) -> Finding
     }
 }
 
-fn issued(leaf: &LeafPlan) -> Finding {
+fn issued(server: &RestPipeServer, step: &Step, leaf: &LeafPlan) -> Finding {
     match (&leaf.problem, &leaf.identity) {
         (Some(trouble), _) => Finding::of(IDENTITY_ISSUED, trouble),
         (None, Some(identity)) => {
@@ -134,12 +134,28 @@ fn issued(leaf: &LeafPlan) -> Finding {
                 "the Secret {} holds a certificate for {} until {until}",
                 identity.secret_name, identity.name
             );
+            if step.waits_for_exported {
+                let text = format!("{text}; {}", rotation_waits(server, &step.waiting_for));
+                return Finding::good(IDENTITY_ISSUED, reason::ROTATION_WAITS, text);
+            }
             Finding::good(IDENTITY_ISSUED, reason::ISSUED, text)
         }
         (None, None) => {
             Finding::bad(IDENTITY_ISSUED, reason::CA_UNAVAILABLE, "there is no certificate yet")
         }
     }
+}
+
+/// What to do about a rotation that waits for clients which only their user can see to.
+fn rotation_waits(server: &RestPipeServer, clients: &[String]) -> String {
+    let key = key_of(server);
+    format!(
+        "the rotation of the CA waits for clients outside of this cluster ({}): have another certificate issued for each (kubectl annotate restpipelink NAME --overwrite {}=$(date +%s)) and bring it there (restpipe-operator export link/NAME), or go on without them, which locks them out until they get one: restpipe-operator rotate-ca server/{} -n {} --go-on",
+        rotation::listed(clients.to_vec()),
+        names::RENEW,
+        key.name,
+        key.namespace,
+    )
 }
 
 fn injected(seen: &ServerSeen<'_>) -> Finding {

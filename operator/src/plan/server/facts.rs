@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use kube::ResourceExt;
 use restpipe_api::condition::reason;
-use restpipe_api::{RestPipeServer, names};
+use restpipe_api::{CaPhase, RestPipeServer, names};
 use restpipe_identity::{CA_CERT, TLS_CERT};
 
 use super::ServerSeen;
@@ -53,7 +53,17 @@ pub(super) fn evidence<'a>(seen: &ServerSeen<'a>, uid: &str, claims: &'a Claims)
             None => unknown.push(&*verdict.hostname),
         }
     }
-    Evidence { pods: seen.pods, told: seen.told, leafs, unknown }
+    let without_exported = goes_on_without_exported(seen);
+    Evidence { pods: seen.pods, told: seen.told, leafs, unknown, without_exported }
+}
+
+/// Whether the user wants the rotation that is under way to go on without clients outside.
+fn goes_on_without_exported(seen: &ServerSeen<'_>) -> bool {
+    let Some(value) = seen.server.annotations().get(names::ROTATE_CA_GO_ON) else { return false };
+    let stored = seen.ca_secret.filter(|secret| secret.ours).map(CaState::read);
+    stored.and_then(Result::ok).is_some_and(|state| {
+        state.phase() != CaPhase::Stable && state.gone_on.as_ref() != Some(value)
+    })
 }
 
 fn leaf_fact<'a>(
@@ -92,6 +102,7 @@ pub(super) fn next_ca(seen: &ServerSeen<'_>, evidence: &Evidence<'_>, now: Syste
     let want = rotation::Want {
         user: user.as_ref(),
         rotate: server.annotations().get(names::ROTATE_CA).map(String::as_str),
+        go_on: server.annotations().get(names::ROTATE_CA_GO_ON).map(String::as_str),
         name: &ca_name(server),
         spread_time: seen.spread_time,
     };

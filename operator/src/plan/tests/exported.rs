@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use restpipe_api::Export;
-use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, reason};
+use restpipe_api::condition::{ACCEPTED, CONNECTED, IDENTITY_ISSUED, reason};
 use restpipe_api::names::RENEW;
 
 use super::leafs::serial;
@@ -21,6 +21,10 @@ fn an_exported_leaf_lives_long_and_is_not_renewed_by_time() {
     assert_eq!(status.identity.unwrap().renewal_time, None);
     world.clients.clear();
     world.link_pods.clear();
+    world.settle();
+    let (_, word, text) = world.condition("far", CONNECTED);
+    assert_eq!(word, reason::EXPORT_NOT_CONNECTED);
+    assert!(text.contains("restpipe-operator export link/far -n shop"), "{text}");
 
     world.now = end - 15 * DAY;
     world.settle();

@@ -3,7 +3,7 @@
 use restpipe_api::Export;
 use restpipe_api::condition::{ACCEPTED, CONNECTED, IDENTITY_ISSUED, INJECTED, READY, reason};
 
-use super::world::{HOUR, World, info, link, trouble};
+use super::world::{HOUR, World, info, link, pod, trouble};
 use crate::plan::claims::key_of;
 use crate::plan::event::DISCONNECTED;
 use crate::plan::link::{ClientPodSeen, PeerSeen};
@@ -96,6 +96,33 @@ fn why_a_link_is_not_connected_is_said_in_the_order_of_causes() {
     assert_eq!(word(&world, CONNECTED), "False NoPods");
     assert_eq!(word(&world, INJECTED), "False NoPods");
     assert!(world.condition("a", CONNECTED).2.contains("restpipe.io/link: a"));
+}
+
+#[test]
+fn a_client_that_can_be_asked_is_asked_before_it_is_said_that_nobody_knows() {
+    let mut world = World::with_clients(&["a"]);
+    let key = key_of(world.link("a"));
+    world.link_pods.get_mut(&key).unwrap()[0].ip = Some([10, 0, 0, 7].into());
+    let silent = trouble(reason::SERVER_SILENT);
+    world.told = Some(vec![ServerPodSeen { pod: "hub-0".into(), state: Err(silent) }]);
+    world.settle();
+    assert_eq!(word(&world, CONNECTED), "True Connected");
+    probe(&mut world, Err(trouble(reason::CLIENT_SILENT)));
+    assert_eq!(word(&world, CONNECTED), "Unknown ServerNotReady");
+    let said = world.condition("a", CONNECTED).2;
+    assert!(said.contains("(ServerSilent): the operator cannot ask the pod hub-0"), "{said}");
+    assert_eq!(word(&world, READY), "Unknown ServerNotReady");
+}
+
+#[test]
+fn a_link_keeps_its_word_while_a_new_server_pod_was_not_asked_yet() {
+    let mut world = World::with_clients(&["a"]);
+    world.pods[0].ready = false;
+    world.pods.push(pod("hub-1"));
+    let gone = trouble(reason::CONNECTION_REFUSED);
+    world.told = Some(vec![ServerPodSeen { pod: "hub-0".into(), state: Err(gone) }]);
+    world.settle();
+    assert_eq!(word(&world, CONNECTED), "True Connected");
 }
 
 #[test]
@@ -237,7 +264,7 @@ fn an_exported_link_needs_no_pods_here() {
     world.clients.clear();
     world.settle();
     assert_eq!(word(&world, INJECTED), "True Exported");
-    assert_eq!(word(&world, CONNECTED), "False Exported");
+    assert_eq!(word(&world, CONNECTED), "False ExportNotConnected");
     world.sync("a");
     world.settle();
     assert_eq!(word(&world, READY), "True Ready");

@@ -1,7 +1,7 @@
 //! A CA is replaced while everybody stays connected.
 
 use restpipe_api::condition::{ACCEPTED, reason};
-use restpipe_api::names::ROTATE_CA;
+use restpipe_api::names::{ROTATE_CA, ROTATE_CA_GO_ON};
 use restpipe_api::{CaPhase, CaStatus};
 use restpipe_identity::{CA_LIFETIME, CertificateAuthority, Usage};
 
@@ -16,12 +16,12 @@ fn ca(world: &World) -> CaStatus {
 }
 
 fn ask(world: &mut World, value: &str) {
-    world
-        .server
-        .metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(ROTATE_CA.into(), value.into());
+    annotate(world, ROTATE_CA, value);
+}
+
+fn annotate(world: &mut World, name: &str, value: &str) {
+    let annotations = world.server.metadata.annotations.get_or_insert_default();
+    annotations.insert(name.into(), value.into());
 }
 
 /// Rounds of operator and kubelet, until the CA is stable or nothing moves for that long.
@@ -212,6 +212,51 @@ fn an_exported_leaf_that_does_not_know_the_new_root_is_waited_for_until_its_pipe
     world.sync_all();
     run(&mut world, 8);
     assert_eq!(ca(&world).phase, CaPhase::Stable);
+}
+
+#[test]
+fn a_rotation_goes_on_without_exported_clients_if_the_user_says_so_and_the_next_one_waits_again() {
+    let mut world = World::with_clients(&["a", "far"]);
+    world.change("far", |link| link.spec.export = Some(Default::default()));
+    world.settle();
+    world.sync_all();
+    world.clients.get_mut("far").unwrap().connected = false;
+    let old = world.secret_of("far").data["tls.crt"].clone();
+    let rounds = |world: &mut World| {
+        for _ in 0..10 {
+            world.settle();
+            world.sync_server();
+            world.sync("a");
+            every_pipe_could_be_made_anew(world);
+            world.pass(MINUTE);
+        }
+        world.settle();
+    };
+    ask(&mut world, "1");
+    rounds(&mut world);
+    assert_eq!(ca(&world).phase, CaPhase::Spreading);
+    let (status, word, text) = world.server_condition("IdentityIssued");
+    assert_eq!((&*status, &*word), ("True", reason::ROTATION_WAITS));
+    assert!(text.contains("(far)") && text.contains("server/hub -n shop --go-on"), "{text}");
+    assert_eq!(world.events_of(reason::ROTATION_WAITS), 1);
+
+    annotate(&mut world, ROTATE_CA_GO_ON, "now");
+    rounds(&mut world);
+    assert_eq!((ca(&world).phase, ca(&world).waiting_for), (CaPhase::Stable, vec![]));
+    assert_eq!(world.server_condition("IdentityIssued").1, reason::ISSUED);
+    let new = world.secret_of("far").data["tls.crt"].clone();
+    assert!(new != old, "what is exported next is of the CA that is trusted");
+    world.sync("far");
+    assert_eq!(world.can_connect("far"), Ok(()));
+
+    // That was said of that rotation.
+    world.clients.get_mut("far").unwrap().connected = false;
+    ask(&mut world, "2");
+    rounds(&mut world);
+    assert_eq!(
+        (ca(&world).phase, ca(&world).waiting_for),
+        (CaPhase::Spreading, vec!["far".into()])
+    );
 }
 
 #[test]

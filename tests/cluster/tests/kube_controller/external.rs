@@ -152,7 +152,7 @@ fn an_exported_identity_works_on_a_plain_host() {
     issued(&space);
     let web = crate::pipes::hub(&space, "web-1");
     space.condition("rpl/tapes", "Injected", "True/Exported", SETTLE_TIME);
-    space.condition("rpl/tapes", "Connected", "False/Exported", SETTLE_TIME);
+    space.condition("rpl/tapes", "Connected", "False/ExportNotConnected", SETTLE_TIME);
     let directory = tempfile::tempdir().expect("a directory");
     let to = directory.path().join("tapes").display().to_string();
     let address = crate::pipes::at(&web);

@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{CUT_OFF, audit, event, issued, link, pair, secret, server, shared};
 
+/// Within this time it is told that a server's pod is silent: 10 s until a pipe is given up and 5 s
+/// for an attempt, for the operator and for the client, whose pods are asked every 10 s at first.
+const SILENCE_IS_TOLD: Duration = Duration::from_secs(60);
+
 /// A pod of the server `hub`, ready.
 pub(crate) fn hub<'a>(space: &'a Namespace<'a>, name: &str) -> Sidecar<'a> {
     let mut pod = Sidecar::create(space, name, &json!({"restpipe.io/server": "hub"}));
@@ -134,6 +138,24 @@ fn a_server_that_goes_takes_its_pipes_out_of_the_record() {
     assert_eq!(connections(&space, "rpl/files"), Vec::<Value>::new());
     counts(&space, &json!({"declared": 1, "accepted": 1, "suspended": 0, "connected": 0}));
     event(&space, "RestPipeLink", "files", "Warning Disconnected: ");
+}
+
+#[test]
+fn a_server_pod_that_is_ready_and_silent_leaves_no_link_connected() {
+    let operator = shared();
+    let space = operator.release.cluster.namespace("silent");
+    space.apply(&pair());
+    issued(&space);
+    let web = hub(&space, "web-1");
+    let _files = client(&space, "files-1", "files", &at(&web));
+    space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
+    let process = web.process.as_ref().expect("it runs");
+    process.signal("STOP");
+    let said = space.condition("rpl/files", "Connected", "Unknown/ServerNotReady", SILENCE_IS_TOLD);
+    assert!(said.contains("(ServerSilent): the operator cannot ask the pod web-1"), "{said}");
+    assert_eq!(connections(&space, "rpl/files"), Vec::<Value>::new());
+    process.signal("CONT");
+    space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
 }
 
 #[test]

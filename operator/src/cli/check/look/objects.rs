@@ -8,6 +8,7 @@ use restpipe_api::condition::{READY, reason};
 use restpipe_api::{MAX_NAMES_LISTED, RestPipeLink, RestPipeServer, pods};
 
 use super::{Cluster, cannot};
+use crate::cli::check::Options;
 use crate::cli::check::report::Report;
 
 /// A certificate that ends sooner than this should have been renewed: leafs of the shortest
@@ -53,7 +54,7 @@ impl Cluster {
                 server.metadata.namespace.unwrap_or_default(),
                 server.metadata.name.unwrap_or_default()
             );
-            ready(report, SECTION, &name, &status.conditions, &hint);
+            self.ready(report, SECTION, &name, &status.conditions, &hint);
             if let Some(identity) = &status.identity {
                 in_time(report, SECTION, &format!("{name}'s certificate"), &identity.not_after);
             }
@@ -78,9 +79,35 @@ impl Cluster {
                 link.metadata.namespace.unwrap_or_default(),
                 link.metadata.name.unwrap_or_default()
             );
-            ready(report, SECTION, &name, &status.conditions, &hint);
+            self.ready(report, SECTION, &name, &status.conditions, &hint);
             if let Some(identity) = &status.identity {
                 in_time(report, SECTION, &format!("{name}'s certificate"), &identity.not_after);
+            }
+        }
+    }
+
+    fn ready(
+        &self,
+        report: &mut Report,
+        section: &'static str,
+        name: &str,
+        conditions: &[Condition],
+        hint: &str,
+    ) {
+        // Somebody wants it so, or it is up to somebody outside of this cluster.
+        let intended = [reason::SUSPENDED, reason::NO_PODS, reason::EXPORT_NOT_CONNECTED];
+        let check = format!("{name} is ready");
+        let said = |ready: &Condition| format!("{}: {}", ready.reason, ready.message);
+        match conditions.iter().find(|condition| condition.type_ == READY) {
+            Some(ready) if ready.status == "True" => report.ok(section, check),
+            Some(ready) if intended.contains(&&*ready.reason) => {
+                report.warning(section, check, &said(ready), hint);
+            }
+            Some(ready) => report.failed(section, check, &said(ready), hint),
+            None => {
+                let Options { system_namespace, lease_name, .. } = &self.options;
+                let hint = format!("see `kubectl -n {system_namespace} logs deploy/{lease_name}`");
+                report.failed(section, check, "no controller has looked at it", &hint);
             }
         }
     }
@@ -88,32 +115,6 @@ impl Cluster {
 
 fn name_of<K: ResourceExt>(object: &K) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
-}
-
-fn ready(
-    report: &mut Report,
-    section: &'static str,
-    name: &str,
-    conditions: &[Condition],
-    hint: &str,
-) {
-    let check = format!("{name} is ready");
-    match conditions.iter().find(|condition| condition.type_ == READY) {
-        Some(ready) if ready.status == "True" => report.ok(section, check),
-        // Somebody wants it so.
-        Some(ready) if [reason::SUSPENDED, reason::NO_PODS].contains(&ready.reason.as_str()) => {
-            report.warning(section, check, &format!("{}: {}", ready.reason, ready.message), hint);
-        }
-        Some(ready) => {
-            report.failed(section, check, &format!("{}: {}", ready.reason, ready.message), hint)
-        }
-        None => report.failed(
-            section,
-            check,
-            "no controller has looked at it",
-            "see `kubectl -n restpipe-system logs deploy/restpipe-controller`",
-        ),
-    }
 }
 
 /// Says something only where a renewal seems to have failed.
