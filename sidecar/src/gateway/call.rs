@@ -96,30 +96,24 @@ impl Gateway {
         body: Bytes,
     ) -> Result<Reply, Problem> {
         let Asked { verb, head, deadline, wait_until } = asked;
-        let (mut resends, mut picks) = (0, 0);
+        let mut tries = Tries::default();
         loop {
-            let pipe = self.pipe(target, wait_until).await?;
-            picks += 1;
+            let pipe = match self.pipe(target, wait_until).await {
+                Ok(pipe) => pipe,
+                Err(problem) => return Err(tries.problem(verb, problem)),
+            };
             let call =
                 Call { head: head.clone(), body: body.clone(), end: true, deadline, wait_until };
             let error = match send(&pipe, call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            let again = match error.outcome() {
-                Outcome::NotSent => is_gone(&error) && picks < MAX_PICKS,
-                Outcome::Refused => resends < MAX_RESENDS && !is_final(&error),
-                Outcome::Unknown => {
-                    verb.is_safe() && resends < MAX_RESENDS && error != CallError::Deadline
-                }
-                Outcome::Executed => false,
-            };
-            if !again || Instant::now() >= deadline {
-                return Err(Problem::of_call(verb, &error));
+            let again = tries.again(verb, &error);
+            if again == Again::No || Instant::now() >= deadline {
+                return Err(tries.problem(verb, Problem::of_call(verb, &error)));
             }
             debug!(%error, "event is sent again");
-            if error.outcome() != Outcome::NotSent {
-                resends += 1;
+            if again == Again::AfterAPause {
                 let pause = RESEND_PAUSE.mul_f64(rand::random());
                 tokio::time::sleep_until((Instant::now() + pause).min(deadline).into()).await;
             }
@@ -189,9 +183,62 @@ async fn send(pipe: &PipeHandle, call: Call) -> Result<Reply, CallError> {
     pipe.start(call).await?.reply.wait().await
 }
 
-/// Another pipe may be there already, or soon.
+/// What was tried for one event, and what is known of its handler from that.
+#[derive(Default)]
+struct Tries {
+    picks: u32,
+    resends: u32,
+    /// The first try after which the handler may have run: whatever a later
+    /// one says, it may have.
+    unknown: Option<CallError>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Again {
+    No,
+    /// On another pipe, which may be there already.
+    AtOnce,
+    AfterAPause,
+}
+
+impl Tries {
+    /// Whether an event that ended with `error` is sent once more.
+    fn again(&mut self, verb: Verb, error: &CallError) -> Again {
+        self.picks += 1;
+        if error.outcome() == Outcome::Unknown {
+            self.unknown.get_or_insert_with(|| error.clone());
+        }
+        if is_gone(error) {
+            return if self.picks < MAX_PICKS { Again::AtOnce } else { Again::No };
+        }
+        let may_run_again = match error.outcome() {
+            Outcome::Refused => !is_final(error),
+            Outcome::Unknown => verb.is_safe() && *error != CallError::Deadline,
+            Outcome::NotSent | Outcome::Executed => false,
+        };
+        if !may_run_again || self.resends >= MAX_RESENDS {
+            return Again::No;
+        }
+        self.resends += 1;
+        Again::AfterAPause
+    }
+
+    /// What the caller is told where the last try ended in `last`.
+    fn problem(self, verb: Verb, last: Problem) -> Problem {
+        match self.unknown {
+            Some(unknown) if last.outcome != Outcome::Unknown => Problem::of_call(verb, &unknown),
+            _ => last,
+        }
+    }
+}
+
+/// Nothing of it ran, and another pipe may be there already, or soon.
 fn is_gone(error: &CallError) -> bool {
-    matches!(error, CallError::NotSent(NotSent::Ended | NotSent::Draining))
+    matches!(
+        error,
+        CallError::NotSent(NotSent::Ended | NotSent::Draining)
+            | CallError::Refused { reason: CancelReason::RefusedGoingAway, .. }
+    )
 }
 
 /// The peer would refuse it again.
