@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use restpipe_pipe::pb::CancelReason;
 use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, PipeHandle, Reply};
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, debug, debug_span};
 
 use super::body::GatewayBody;
 use super::path::{EventPath, Target};
@@ -44,11 +44,12 @@ impl Gateway {
         &self,
         target: Target,
         path: EventPath,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
     ) -> Response<GatewayBody> {
         let started = Instant::now();
-        let traceparent = headers::traceparent(request.headers());
-        let span = info_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent);
+        headers::trace(request.headers_mut());
+        let traceparent = headers::text(request.headers().get(headers::TRACEPARENT));
+        let span = debug_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent);
         async {
             let verb = Verb::from_method(request.method());
             let result = self.exchange(&target, path, request).await;
