@@ -19,6 +19,7 @@ use http::HeaderValue;
 use http_body::Body;
 use http_body_util::BodyExt;
 use restpipe_config::{HandlerSettings, Role};
+use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::{CancelReason, ReplyHead};
 use restpipe_pipe::{Incoming, Responder, Service};
 use tracing::{Instrument, debug, debug_span, warn};
@@ -97,12 +98,12 @@ impl Dispatcher {
     }
 
     async fn serve(self: Arc<Self>, peer: Arc<str>, incoming: Incoming) {
-        let started = Instant::now();
+        let started = now();
         let Incoming { head, body, deadline, responder } = incoming;
         let event = match to_event(peer, head, body, deadline) {
             Ok(event) => event,
             Err(detail) => {
-                self.recorder.invalid(started.elapsed());
+                self.recorder.invalid(now() - started);
                 return responder.cancel(CancelReason::RefusedInvalid, detail);
             }
         };
@@ -112,8 +113,8 @@ impl Dispatcher {
             let answer = AssertUnwindSafe(self.answer(event)).catch_unwind().await;
             let answer = answer.unwrap_or_else(|panic| Answer::Exception(panicked(panic.as_ref())));
             let served = self.respond(&about, answer, responder).await;
-            debug!(code = served.code, took = ?started.elapsed(), "event handled");
-            self.recorder.served(about.verb, &about.noun, served, started.elapsed());
+            debug!(code = served.code, took = ?(now() - started), "event handled");
+            self.recorder.served(about.verb, &about.noun, served, now() - started);
         }
         .instrument(span)
         .await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{Request, Response};
+use restpipe_pipe::clock::{fraction, now};
 use restpipe_pipe::pb::CancelReason;
 use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, PipeHandle, Reply};
 use tracing::{Instrument, debug, debug_span};
@@ -46,7 +47,7 @@ impl Gateway {
         path: EventPath,
         mut request: Request<Upload>,
     ) -> Response<GatewayBody> {
-        let started = Instant::now();
+        let started = now();
         headers::trace(request.headers_mut());
         let traceparent = headers::text(request.headers().get(headers::TRACEPARENT));
         let span = debug_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent);
@@ -57,9 +58,9 @@ impl Gateway {
                 Ok((_, code)) => (Outcome::Executed, code_word(*code)),
                 Err(problem) => (problem.outcome, problem.code.word()),
             };
-            debug!(outcome = outcome.word(), code = word, took = ?started.elapsed(), "event ended");
+            debug!(outcome = outcome.word(), code = word, took = ?(now() - started), "event ended");
             if let Some(verb) = verb {
-                self.recorder.called(verb, outcome, word, started.elapsed());
+                self.recorder.called(verb, outcome, word, now() - started);
             }
             match result {
                 Ok((response, _)) => response,
@@ -76,9 +77,8 @@ impl Gateway {
         path: EventPath,
         request: Request<Upload>,
     ) -> Result<(Response<GatewayBody>, u32), Problem> {
-        let now = Instant::now();
         let (parts, body) = request.into_parts();
-        let asked = Asked::of(parts, path, &self.limits, now)?;
+        let asked = Asked::of(parts, path, &self.limits, now())?;
         let verb = asked.verb;
         let reply = match first_part(body, self.limits.body).await? {
             RequestBody::Whole(body) => self.send_whole(target, asked, body).await?,
@@ -110,13 +110,13 @@ impl Gateway {
                 Err(error) => error,
             };
             let again = tries.again(verb, &error);
-            if again == Again::No || Instant::now() >= deadline {
+            if again == Again::No || now() >= deadline {
                 return Err(tries.problem(verb, Problem::of_call(verb, &error)));
             }
             debug!(%error, "event is sent again");
             if again == Again::AfterAPause {
-                let pause = RESEND_PAUSE.mul_f64(rand::random());
-                tokio::time::sleep_until((Instant::now() + pause).min(deadline).into()).await;
+                let pause = RESEND_PAUSE.mul_f64(fraction());
+                tokio::time::sleep_until((now() + pause).min(deadline).into()).await;
             }
         }
     }
