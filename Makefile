@@ -3,9 +3,10 @@
 # make check  format and lints
 # make docs   rewrites the generated parts of docs/
 # make fuzz   each fuzz target for FUZZ_SECONDS, 60 unless given
+# make soak   the simulation of tests/tests/simulation, with SEEDS=100000 seeds unless given
 # make manifests  rewrites the chart's definitions and manifests/install.yaml
 
-.PHONY: run test check docs manifests fuzz
+.PHONY: run test check docs manifests fuzz soak
 
 CARGO ?= cargo
 
@@ -26,6 +27,11 @@ manifests:
 	UPDATE=1 $(CARGO) test --locked --package restpipe-operator --test generated
 	tests/cluster/build.sh helm
 	HELM="$$(bash -c '. tests/cluster/parts.sh; part helm')" manifests/render.sh
+
+SEEDS ?= 100000
+
+soak:
+	RESTPIPE_SEEDS=$(SEEDS) $(CARGO) test --profile quick --locked --package restpipe-tests --test simulation -- --nocapture
 
 FUZZ_SECONDS ?= 60
 

@@ -15,12 +15,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::HeaderValue;
 use http_body::Body;
 use http_body_util::BodyExt;
 use restpipe_config::{HandlerSettings, Role};
+use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::{CancelReason, ReplyHead};
 use restpipe_pipe::{Incoming, Responder, Service};
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, debug_span, warn};
 
 pub use app::AppClient;
 pub use directory::Directory;
@@ -96,48 +98,51 @@ impl Dispatcher {
     }
 
     async fn serve(self: Arc<Self>, peer: Arc<str>, incoming: Incoming) {
-        let started = Instant::now();
+        let started = now();
         let Incoming { head, body, deadline, responder } = incoming;
         let event = match to_event(peer, head, body, deadline) {
             Ok(event) => event,
             Err(detail) => {
-                self.recorder.invalid(started.elapsed());
+                self.recorder.invalid(now() - started);
                 return responder.cancel(CancelReason::RefusedInvalid, detail);
             }
         };
-        let (verb, noun) = (event.verb, event.noun.clone());
-        let span = info_span!("event", peer = %event.peer, %verb, noun = %noun, traceparent = headers::traceparent(&event.headers));
+        let about = About::of(&event);
+        let span = debug_span!("event", peer = %about.peer, verb = %about.verb, noun = %about.noun, traceparent = about.traceparent());
         async {
             let answer = AssertUnwindSafe(self.answer(event)).catch_unwind().await;
             let answer = answer.unwrap_or_else(|panic| Answer::Exception(panicked(panic.as_ref())));
-            let served = self.respond(verb, answer, responder).await;
-            debug!(code = served.code, took = ?started.elapsed(), "event handled");
-            self.recorder.served(verb, &noun, served, started.elapsed());
+            let served = self.respond(&about, answer, responder).await;
+            debug!(code = served.code, took = ?(now() - started), "event handled");
+            self.recorder.served(about.verb, &about.noun, served, now() - started);
         }
         .instrument(span)
         .await;
     }
 
-    async fn respond(&self, verb: Verb, answer: Answer, responder: Responder) -> Served {
+    async fn respond(&self, about: &About, answer: Answer, responder: Responder) -> Served {
         let reply = match answer {
             Answer::Reply(reply) => reply,
             Answer::Exception(exception) => {
-                warn!(class = %exception.class, error = %exception.message, "handler failed");
+                about.warn("handler failed", &exception.class, &exception.message);
                 Reply::exception(&self.to_send(exception))
             }
             Answer::NoHandler => no_handler(),
             Answer::Cancel(reason, detail) => {
-                warn!(reason = restpipe_pipe::error::cancel_word(reason), %detail, "event not answered");
+                let word = restpipe_pipe::error::cancel_word(reason);
+                about.warn("event not answered", word, &detail);
                 responder.cancel(reason, detail);
                 return Served::cancelled(reason);
             }
         };
         let code = reply.code;
-        match send(verb, reply, responder).await {
+        match send(about.verb, reply, responder).await {
             Ok(()) => Served::answered(code),
             Err(error) => {
-                warn!(%error, "reply broken off");
-                Served::cancelled(CancelReason::BadReply)
+                let reason = CancelReason::BadReply;
+                let word = restpipe_pipe::error::cancel_word(reason);
+                about.warn("reply broken off", word, &error.to_string());
+                Served::cancelled(reason)
             }
         }
     }
@@ -153,6 +158,36 @@ impl Dispatcher {
             exception.traceback.clear();
         }
         exception
+    }
+}
+
+/// What is said of an event in logs.
+struct About {
+    peer: Arc<str>,
+    verb: Verb,
+    noun: String,
+    traceparent: Option<HeaderValue>,
+}
+
+impl About {
+    fn of(event: &Event) -> Self {
+        Self {
+            peer: event.peer.clone(),
+            verb: event.verb,
+            noun: event.noun.clone(),
+            traceparent: event.headers.get(headers::TRACEPARENT).cloned(),
+        }
+    }
+
+    fn traceparent(&self) -> &str {
+        headers::text(self.traceparent.as_ref())
+    }
+
+    /// Says what went wrong with all that finds the event again. An event's
+    /// span would say the same, and is made at level debug only: it costs a
+    /// quarter of what the node does for a call.
+    fn warn(&self, message: &'static str, reason: &str, detail: &str) {
+        warn!(peer = %self.peer, verb = %self.verb, noun = %self.noun, traceparent = self.traceparent(), reason, detail, "{message}");
     }
 }
 

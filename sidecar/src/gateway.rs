@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use body::GatewayBody;
 pub use problem::{Problem, ProblemCode};
-pub use serve::{BoundGateway, bind};
+pub use serve::{BoundGateway, bind, serve_stream};
 
 use crate::presence::Presence;
 use crate::router::Router;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use restpipe_identity::{Credentials, Usage};
+use restpipe_pipe::clock::fraction;
 use restpipe_pipe::pb::{GoAwayReason, Hello};
 use restpipe_pipe::tls::trusted_roots;
 use restpipe_pipe::{Budget, PipeConfig, Role, Why};
@@ -150,7 +151,7 @@ impl PipeParts {
                     }
                     // A dialler makes its new pipe by itself.
                     asks = peer.pipe.role() == Role::Acceptor;
-                    let spread = RENEW_SPREAD.mul_f64(rand::random());
+                    let spread = RENEW_SPREAD.mul_f64(fraction());
                     replace.as_mut().reset(Instant::now() + spread);
                 }
                 () = &mut replace, if asks => {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::{GoAwayReason, Hello};
 use restpipe_pipe::{PipeHandle, PipeState, Role};
 use rustls::pki_types::CertificateDer;
@@ -115,7 +116,7 @@ impl Default for Router {
                 table: RwLock::default(),
                 changed: watch::Sender::new(0),
                 epochs: AtomicU64::new(0),
-                started: Instant::now(),
+                started: now(),
             }),
         }
     }
@@ -174,7 +175,7 @@ impl Router {
             if allowed.known.is_some() {
                 return Absent::Away;
             }
-            let may_return = self.shared.started.elapsed() < Self::RETURN_WINDOW;
+            let may_return = now() - self.shared.started < Self::RETURN_WINDOW;
             if seen.contains(name) || may_return { Absent::Away } else { Absent::Unknown }
         })
     }

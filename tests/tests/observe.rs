@@ -118,6 +118,14 @@ fn logs_carry_the_trace_of_an_event_on_both_sides_and_never_a_key() {
         assert_eq!(line["span"]["verb"], "GET");
     }
     assert_eq!(server.log().line(&["event handled"])["span"]["peer"], CLIENT);
+
+    // A request in no trace is in one from its gateway on.
+    assert_eq!(get(client.gateway(), "/server/cat//own").status, 200);
+    let ended = client.log().line(&["event ended", "\"noun\":\"cat\""]);
+    let trace = ended["span"]["traceparent"].as_str().expect("a trace").to_owned();
+    assert_eq!(trace.len(), 55);
+    server.log().line(&["event handled", &trace]);
+
     for (node, name) in [(&server, HUB), (&client, CLIENT)] {
         let key = std::fs::read_to_string(site.path(name).join("tls.key")).expect("a key");
         let body: Vec<&str> = key.lines().filter(|line| !line.starts_with('-')).collect();

@@ -190,6 +190,26 @@ async fn a_safe_request_survives_a_broken_pipe_by_being_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_may_have_run_stays_unknown_when_it_cannot_be_sent_again() {
+    let handlers = Handlers::default();
+    let pki = Pki::default();
+    let server = pki.server(NodeArgs::default(), handlers.registry()).await;
+    let pipe = server.pipe.expect("a listener");
+    let client = pki.client(CLIENT, pipe, duration("300ms"), Registry::new()).await;
+    client.connected().await;
+    let lose = async {
+        handlers.running.notified().await;
+        // Its handler has started; nobody is there for a second try.
+        server.cut();
+        server.stopped().await;
+    };
+    let (answer, ()) = tokio::join!(client.get("/server/hang"), lose);
+    assert_eq!(answer.contract(), contract(502, "unknown", "true", "peer-lost"));
+    assert_eq!(handlers.started(), 1);
+    client.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_after_sending_is_an_unknown_outcome_and_stops_the_handler() {
     for way in BOTH_WAYS {
         let (pair, handlers) = pair(NodeArgs::default()).await;

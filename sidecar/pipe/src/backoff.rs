@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::fraction;
+
 /// Longest first pause.
 const FIRST: Duration = Duration::from_millis(250);
 
@@ -28,7 +30,7 @@ impl Backoff {
     /// The next pause: anything up to a ceiling that doubles, so that clients
     /// of a server that restarts do not come back in step.
     pub fn pause(&mut self) -> Duration {
-        let pause = self.ceiling.mul_f64(rand::random());
+        let pause = self.ceiling.mul_f64(fraction());
         self.ceiling = (2 * self.ceiling).min(LONGEST);
         pause
     }

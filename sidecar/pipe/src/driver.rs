@@ -27,6 +27,7 @@ use tokio::time::Sleep;
 
 use crate::Role;
 use crate::body::RoomOwner;
+use crate::clock::now;
 use crate::error::{CallError, Why};
 use crate::handle::{PipeHandle, Settled, ToDriver};
 use crate::inbox::InboxSender;
@@ -97,10 +98,6 @@ pub fn open<T>(
         ended: false,
     };
     (handle, driver)
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 thread_local! {

@@ -13,6 +13,7 @@ use crate::Role;
 use crate::body::{BodySender, RecvBody, Room, RoomOwner};
 use crate::error::{CallError, NotSent, Why};
 use crate::inbox::Inbox;
+use crate::limits::OVERLAP;
 use crate::session::Command;
 
 /// What a driver is told.
@@ -352,6 +353,20 @@ impl PipeHandle {
             self.shared.usable.store(false, Ordering::Relaxed);
         }
         self.commands.send(Command::GoAway { reason, detail: detail.to_owned(), retry_after });
+    }
+
+    /// Ends the pipe in good order after a newer one has taken its place, and
+    /// waits for that. The peer is first told to use the other one and only
+    /// then that this one takes nothing more: calls that were on their way
+    /// would be refused otherwise.
+    pub async fn retire(self) -> Why {
+        let detail = "a newer pipe has taken over";
+        self.go_away(GoAwayReason::Replace, detail, Duration::ZERO);
+        if let Ok(why) = tokio::time::timeout(OVERLAP, self.ended()).await {
+            return why;
+        }
+        self.go_away(GoAwayReason::Draining, detail, Duration::ZERO);
+        self.ended().await
     }
 
     /// Ends the pipe at once: open calls are lost.

@@ -14,6 +14,7 @@ mod ask;
 pub mod backoff;
 mod body;
 pub mod budget;
+pub mod clock;
 pub mod dial;
 mod driver;
 pub mod error;

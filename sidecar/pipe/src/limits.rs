@@ -21,6 +21,11 @@ pub const WRITE_STALL: Duration = Duration::from_secs(10);
 /// that closing with unread bytes does not reset what it has yet to read.
 pub const LINGER: Duration = Duration::from_secs(1);
 
+/// A pipe that a newer one has taken the place of is drained this long after
+/// the peer was told so. What the peer sent on it before it heard has come by
+/// then: three round trips over a geostationary satellite.
+pub const OVERLAP: Duration = Duration::from_secs(2);
+
 /// A body of which the consumer takes no byte for this long is cancelled.
 pub const BODY_STALL: Duration = Duration::from_secs(300);
 

@@ -19,6 +19,7 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use restpipe_config::AppAddress;
+use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::CancelReason;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -115,7 +116,7 @@ impl Idle {
     fn keep(&self, connection: AppConnection) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
-            idle.push(Kept { connection, since: Instant::now() });
+            idle.push(Kept { connection, since: now() });
         }
     }
 }
@@ -159,7 +160,7 @@ impl AppClient {
 
     async fn connection(&self) -> Result<AppConnection, String> {
         while let Some(Kept { mut connection, since }) = self.idle.take() {
-            if since.elapsed() < IDLE_LIFE && connection.is_alive().await {
+            if now() - since < IDLE_LIFE && connection.is_alive().await {
                 return Ok(connection);
             }
         }
@@ -214,8 +215,7 @@ impl AppClient {
         if !event.mime.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::try_from(event.mime)?);
         }
-        if let Some(left) = event.deadline.and_then(|at| at.checked_duration_since(Instant::now()))
-        {
+        if let Some(left) = event.deadline.and_then(|at| at.checked_duration_since(now())) {
             let at = humantime::format_rfc3339_millis(SystemTime::now() + left);
             headers.insert(DEADLINE, HeaderValue::try_from(at.to_string())?);
         }

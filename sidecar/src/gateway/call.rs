@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{Request, Response};
+use restpipe_pipe::clock::{fraction, now};
 use restpipe_pipe::pb::CancelReason;
 use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, PipeHandle, Reply};
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, debug, debug_span};
 
 use super::body::GatewayBody;
 use super::path::{EventPath, Target};
@@ -44,11 +45,12 @@ impl Gateway {
         &self,
         target: Target,
         path: EventPath,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
     ) -> Response<GatewayBody> {
-        let started = Instant::now();
-        let traceparent = headers::traceparent(request.headers());
-        let span = info_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent);
+        let started = now();
+        headers::trace(request.headers_mut());
+        let traceparent = headers::text(request.headers().get(headers::TRACEPARENT));
+        let span = debug_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent);
         async {
             let verb = Verb::from_method(request.method());
             let result = self.exchange(&target, path, request).await;
@@ -56,9 +58,9 @@ impl Gateway {
                 Ok((_, code)) => (Outcome::Executed, code_word(*code)),
                 Err(problem) => (problem.outcome, problem.code.word()),
             };
-            debug!(outcome = outcome.word(), code = word, took = ?started.elapsed(), "event ended");
+            debug!(outcome = outcome.word(), code = word, took = ?(now() - started), "event ended");
             if let Some(verb) = verb {
-                self.recorder.called(verb, outcome, word, started.elapsed());
+                self.recorder.called(verb, outcome, word, now() - started);
             }
             match result {
                 Ok((response, _)) => response,
@@ -75,9 +77,8 @@ impl Gateway {
         path: EventPath,
         request: Request<Upload>,
     ) -> Result<(Response<GatewayBody>, u32), Problem> {
-        let now = Instant::now();
         let (parts, body) = request.into_parts();
-        let asked = Asked::of(parts, path, &self.limits, now)?;
+        let asked = Asked::of(parts, path, &self.limits, now())?;
         let verb = asked.verb;
         let reply = match first_part(body, self.limits.body).await? {
             RequestBody::Whole(body) => self.send_whole(target, asked, body).await?,
@@ -96,32 +97,26 @@ impl Gateway {
         body: Bytes,
     ) -> Result<Reply, Problem> {
         let Asked { verb, head, deadline, wait_until } = asked;
-        let (mut resends, mut picks) = (0, 0);
+        let mut tries = Tries::default();
         loop {
-            let pipe = self.pipe(target, wait_until).await?;
-            picks += 1;
+            let pipe = match self.pipe(target, wait_until).await {
+                Ok(pipe) => pipe,
+                Err(problem) => return Err(tries.problem(verb, problem)),
+            };
             let call =
                 Call { head: head.clone(), body: body.clone(), end: true, deadline, wait_until };
             let error = match send(&pipe, call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            let again = match error.outcome() {
-                Outcome::NotSent => is_gone(&error) && picks < MAX_PICKS,
-                Outcome::Refused => resends < MAX_RESENDS && !is_final(&error),
-                Outcome::Unknown => {
-                    verb.is_safe() && resends < MAX_RESENDS && error != CallError::Deadline
-                }
-                Outcome::Executed => false,
-            };
-            if !again || Instant::now() >= deadline {
-                return Err(Problem::of_call(verb, &error));
+            let again = tries.again(verb, &error);
+            if again == Again::No || now() >= deadline {
+                return Err(tries.problem(verb, Problem::of_call(verb, &error)));
             }
             debug!(%error, "event is sent again");
-            if error.outcome() != Outcome::NotSent {
-                resends += 1;
-                let pause = RESEND_PAUSE.mul_f64(rand::random());
-                tokio::time::sleep_until((Instant::now() + pause).min(deadline).into()).await;
+            if again == Again::AfterAPause {
+                let pause = RESEND_PAUSE.mul_f64(fraction());
+                tokio::time::sleep_until((now() + pause).min(deadline).into()).await;
             }
         }
     }
@@ -189,9 +184,62 @@ async fn send(pipe: &PipeHandle, call: Call) -> Result<Reply, CallError> {
     pipe.start(call).await?.reply.wait().await
 }
 
-/// Another pipe may be there already, or soon.
+/// What was tried for one event, and what is known of its handler from that.
+#[derive(Default)]
+struct Tries {
+    picks: u32,
+    resends: u32,
+    /// The first try after which the handler may have run: whatever a later
+    /// one says, it may have.
+    unknown: Option<CallError>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Again {
+    No,
+    /// On another pipe, which may be there already.
+    AtOnce,
+    AfterAPause,
+}
+
+impl Tries {
+    /// Whether an event that ended with `error` is sent once more.
+    fn again(&mut self, verb: Verb, error: &CallError) -> Again {
+        self.picks += 1;
+        if error.outcome() == Outcome::Unknown {
+            self.unknown.get_or_insert_with(|| error.clone());
+        }
+        if is_gone(error) {
+            return if self.picks < MAX_PICKS { Again::AtOnce } else { Again::No };
+        }
+        let may_run_again = match error.outcome() {
+            Outcome::Refused => !is_final(error),
+            Outcome::Unknown => verb.is_safe() && *error != CallError::Deadline,
+            Outcome::NotSent | Outcome::Executed => false,
+        };
+        if !may_run_again || self.resends >= MAX_RESENDS {
+            return Again::No;
+        }
+        self.resends += 1;
+        Again::AfterAPause
+    }
+
+    /// What the caller is told where the last try ended in `last`.
+    fn problem(self, verb: Verb, last: Problem) -> Problem {
+        match self.unknown {
+            Some(unknown) if last.outcome != Outcome::Unknown => Problem::of_call(verb, &unknown),
+            _ => last,
+        }
+    }
+}
+
+/// Nothing of it ran, and another pipe may be there already, or soon.
 fn is_gone(error: &CallError) -> bool {
-    matches!(error, CallError::NotSent(NotSent::Ended | NotSent::Draining))
+    matches!(
+        error,
+        CallError::NotSent(NotSent::Ended | NotSent::Draining)
+            | CallError::Refused { reason: CancelReason::RefusedGoingAway, .. }
+    )
 }
 
 /// The peer would refuse it again.

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
 use restpipe_pipe::pb::RequestHead;
 
 use super::GatewayLimits;
 use super::path::EventPath;
 use super::problem::{Problem, ProblemCode};
 use crate::event::Verb;
-use crate::headers::{self, TRACEPARENT};
+use crate::headers;
 
-const TIMEOUT: &str = "restpipe-timeout";
-const PREFER: &str = "prefer";
+const TIMEOUT: HeaderName = HeaderName::from_static("restpipe-timeout");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// An event, ready to be sent.
 #[derive(Debug)]
@@ -49,7 +49,8 @@ impl Asked {
             None => String::new(),
         };
         headers::strip(&mut headers);
-        trace(&mut headers);
+        // Its `Connection` may have named even that.
+        headers::trace(&mut headers);
         let head = RequestHead {
             verb: verb.to_wire().into(),
             noun: path.noun,
@@ -115,20 +116,6 @@ fn wait(headers: &HeaderMap, default: Duration) -> Result<Duration, Problem> {
     Ok(default)
 }
 
-/// Gives a request that is in no trace one of its own, not sampled, so that
-/// the logs of both nodes can be put together.
-fn trace(headers: &mut HeaderMap) {
-    if headers.contains_key(TRACEPARENT) {
-        return;
-    }
-    let (trace, span): (u128, u64) = (rand::random(), rand::random());
-    // Neither may be zero (W3C Trace Context, section 3.2.2).
-    let value = format!("00-{:032x}-{:016x}-00", trace | 1, span | 1);
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(TRACEPARENT, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +138,6 @@ mod tests {
         let now = Instant::now();
         let asked = Asked::of(parts, path, &LIMITS, now)
             .map_err(|problem| problem.code.status().as_u16())?;
-        assert!(asked.head.headers.iter().any(|header| header.name == TRACEPARENT));
         Ok(((asked.deadline - now).as_millis() as u64, (asked.wait_until - now).as_millis() as u64))
     }
 

@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use restpipe_config::BindAddress;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -164,7 +164,19 @@ impl BoundGateway {
     }
 }
 
-async fn serve(io: Io, via: Via, gateway: Arc<Gateway>, stop: CancellationToken) {
+/// Serves one connection that somebody else has accepted, by the rules of a
+/// Unix socket: whoever passes it on has decided who may ask.
+pub async fn serve_stream<T>(io: T, gateway: Arc<Gateway>, stop: CancellationToken)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    serve(io, Via { tcp: false }, gateway, stop).await;
+}
+
+async fn serve<T>(io: T, via: Via, gateway: Arc<Gateway>, stop: CancellationToken)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request| gateway.clone().handle(via, request));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

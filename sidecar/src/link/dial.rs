@@ -85,8 +85,7 @@ impl Dialer {
             let pause = match dialled {
                 Ok(new) => {
                     if let Some(old) = live.take() {
-                        let detail = "a newer pipe has taken over";
-                        old.peer.pipe.go_away(GoAwayReason::Draining, detail, Duration::ZERO);
+                        self.pipes.spawn(old.peer.pipe.clone().retire());
                     }
                     let next = self.until_next(&new, &stop).await;
                     if new.since.elapsed() >= HEALTHY {
