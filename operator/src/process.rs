@@ -52,3 +52,17 @@ pub async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener
         format!("cannot listen on {address}: free the address, or give another by {flag}")
     })
 }
+
+/// An error with all its causes, each once: the innermost one says more than the layers around it.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -89,8 +89,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     match client().await {
         Ok(client) => {
             let cluster = Cluster { client, options: options.clone() };
-            cluster.api(&mut report).await;
-            if options.pre {
+            let reached = cluster.api(&mut report).await;
+            if !reached {
+                // The rest would say the same, once for each look.
+            } else if options.pre {
                 cluster.may_be_installed(&mut report).await;
             } else {
                 cluster.kinds(&mut report).await;
@@ -104,7 +106,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Err(error) => report.failed(
             "kubernetes-api",
             "can be reached",
-            &format!("{error:#}"),
+            &error.to_string(),
             "check the current context: `kubectl config current-context`, `kubectl version`",
         ),
     }

@@ -1,7 +1,7 @@
 //! Naming an object on the command line, and finding it.
 
 use anyhow::Context;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 /// KIND/NAME; the kind by any of its names.
@@ -38,16 +38,20 @@ impl std::str::FromStr for Target {
 impl Target {
     /// Its name, if it is of that kind.
     pub(super) fn name(&self, kind: Kind, usage: &str) -> anyhow::Result<&str> {
-        anyhow::ensure!(self.kind == kind, "this is about another kind: give {usage}");
+        anyhow::ensure!(self.kind == kind, "this is about another kind of object: give {usage}");
         Ok(&self.name)
     }
 }
 
 /// A client by the user's kubeconfig.
 pub(super) async fn client() -> anyhow::Result<Client> {
-    Client::try_default().await.context(
-        "no way to the API server is known: give a kubeconfig in KUBECONFIG, or in ~/.kube/config",
-    )
+    // Its sentence has all causes in it already.
+    let config = Config::infer().await.map_err(|error| {
+        anyhow::anyhow!(
+            "no way to the API server is known: give a kubeconfig in KUBECONFIG, or in ~/.kube/config ({error})"
+        )
+    })?;
+    Ok(Client::try_from(config)?)
 }
 
 /// The object, or what to do if there is none.

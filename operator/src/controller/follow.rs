@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::metrics::Metrics;
 use super::progress::Part;
+use crate::process::causes;
 
 /// How often everything is listed again, in case that a watch has missed something
 /// (kube-rs#1615): far within the third of a leaf's life that is left for renewal.
@@ -58,7 +59,7 @@ pub(super) async fn follow<K>(
                 }
                 Some(Err(error)) => {
                     metrics.watch_failed(what);
-                    let text = describe(&error);
+                    let text = causes(&error);
                     if is_expired(&error) {
                         // The API server works, and has forgotten what was before (after a
                         // restart, for one): there is nothing to wait for.
@@ -81,18 +82,4 @@ pub(super) async fn follow<K>(
 
 fn is_expired(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchError(status) if status.code == 410)
-}
-
-/// The innermost cause says more than the layers around it.
-fn describe(error: &watcher::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
 }

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::Options;
 use super::report::Report;
+use crate::process::causes;
 
 /// How long one answer of the cluster may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,14 +38,16 @@ fn forbidden(error: &kube::Error) -> bool {
 }
 
 impl Cluster {
-    /// Whether there is an API server, and one that is new enough.
-    pub(super) async fn api(&self, report: &mut Report) {
+    /// Whether there is an API server, and one that is new enough. If there is none, nothing else
+    /// can be looked at.
+    pub(super) async fn api(&self, report: &mut Report) -> bool {
         const SECTION: &str = "kubernetes-api";
         let version = match self.client.apiserver_version().await {
             Ok(version) => version,
             Err(error) => {
                 let hint = "check the current context: `kubectl config current-context`, `kubectl version`";
-                return report.failed(SECTION, "can be reached", &error.to_string(), hint);
+                report.failed(SECTION, "can be reached", &causes(&error), hint);
+                return false;
             }
         };
         report.ok(SECTION, "can be reached");
@@ -60,6 +63,7 @@ impl Cluster {
                 "upgrade the cluster",
             );
         }
+        true
     }
 
     /// Whether the one who asks may install the chart.
@@ -85,7 +89,7 @@ impl Cluster {
                     "you may not",
                     "have somebody install who is cluster-admin",
                 ),
-                Err(error) => report.skipped(SECTION, check, &error.to_string()),
+                Err(error) => report.skipped(SECTION, check, &causes(&error)),
             }
         }
         for crd in restpipe_api::crds() {
@@ -196,6 +200,6 @@ fn cannot(
     if forbidden(error) {
         report.skipped(section, check, "you may not look");
     } else {
-        report.failed(section, check, &error.to_string(), "");
+        report.failed(section, check, &causes(error), "");
     }
 }

@@ -16,13 +16,14 @@ use crate::plan::node::NODE_TOML;
 
 /// Where to write.
 #[derive(clap::Args, Clone, Debug)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["dir", "manifest"])))]
 pub(super) struct Destination {
     /// Write a node directory, for a plain host.
-    #[arg(long, value_name = "DIR", required_unless_present = "manifest")]
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
     /// Write a Secret and a RestPipeLink, for another cluster; - is stdout.
-    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
 
     /// Replace files that are there.
