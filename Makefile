@@ -2,10 +2,11 @@
 # make test   everything that this machine can test
 # make check  format and lints
 # make docs   rewrites the generated parts of docs/
+# make bench  how fast it is, beside roofs of the same run: docs/performance.md; ARGS="--quick" and the like
 # make fuzz   each fuzz target for FUZZ_SECONDS, 60 unless given
 # make manifests  rewrites the chart's definitions and manifests/install.yaml
 
-.PHONY: run test check docs manifests fuzz
+.PHONY: run test check docs manifests fuzz bench
 
 CARGO ?= cargo
 
@@ -14,6 +15,11 @@ run:
 
 test:
 	tests/run
+
+# Built one by one: together, features that only the bench needs would be in the node.
+bench:
+	$(CARGO) build --release --locked --package restpipe
+	$(CARGO) run --release --locked --package restpipe-bench -- $(ARGS)
 
 check:
 	$(CARGO) fmt --all --check

@@ -105,7 +105,7 @@ impl Bench {
     }
 
     /// The nodes' binaries, with what they are called in the table.
-    fn binaries(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    pub(crate) fn binaries(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
         let node = self.node()?;
         let mut all = vec![("restpipe".to_owned(), node)];
         all.extend(self.args.vs.iter().map(|vs| ("vs".to_owned(), vs.clone())));

@@ -1,8 +1,14 @@
 //! What is measured.
 
+mod allocations;
 mod bulk;
+mod fairness;
 mod latency;
+mod pipes;
 mod rate;
+mod records;
+mod stall;
+mod syscalls;
 
 use clap::ValueEnum;
 
@@ -15,6 +21,12 @@ pub(crate) enum Case {
     Latency,
     Rate,
     Bulk,
+    Syscalls,
+    Records,
+    Allocations,
+    Fairness,
+    Stall,
+    Pipes,
 }
 
 impl Case {
@@ -28,6 +40,12 @@ impl Case {
             Self::Latency => "a lone call, all on one CPU",
             Self::Rate => "64 calls in flight",
             Self::Bulk => "large bodies",
+            Self::Syscalls => "system calls that read or write",
+            Self::Records => "TLS records",
+            Self::Allocations => "allocations",
+            Self::Fairness => "small calls beside 16 downloads",
+            Self::Stall => "kept-alive replies",
+            Self::Pipes => "an idle node, and many pipes",
         }
     }
 
@@ -37,6 +55,12 @@ impl Case {
             Self::Latency => latency::run(bench, report),
             Self::Rate => rate::run(bench, report),
             Self::Bulk => bulk::run(bench, report),
+            Self::Syscalls => syscalls::run(bench, report),
+            Self::Records => records::run(bench, report),
+            Self::Allocations => allocations::run(bench, report),
+            Self::Fairness => fairness::run(bench, report),
+            Self::Stall => stall::run(bench, report),
+            Self::Pipes => pipes::run(bench, report),
         }
     }
 }

@@ -8,11 +8,13 @@ mod args;
 mod bench;
 mod case;
 mod process;
+mod relay;
 mod report;
 mod role;
 mod roof;
 mod site;
 mod stats;
+mod trace;
 
 use std::process::ExitCode;
 

@@ -72,6 +72,11 @@ impl Process {
         }
     }
 
+    /// All lines that nobody has read.
+    pub(crate) fn last_words(&self) -> String {
+        self.lines.try_iter().collect::<Vec<_>>().join("; ")
+    }
+
     /// Writes a line to its stdin.
     pub(crate) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         use std::io::Write;

@@ -94,6 +94,9 @@ impl Row {
 
 const HEAD: [&str; 5] = ["what", "must be (wanted)", "got, median", "lowest … highest", "verdict"];
 
+/// Above this load average, before anything is started, times say little.
+const QUIET: f64 = 0.5;
+
 /// Everything that a run has to say.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -105,7 +108,15 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(args: &RunArgs) -> Self {
-        Self { case: "", rows: Vec::new(), failures: 0, machine: machine(args) }
+        let mut report =
+            Self { case: "the machine", rows: Vec::new(), failures: 0, machine: machine(args) };
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        if let Some(load) = load.split(' ').next().and_then(|load| load.parse::<f64>().ok())
+            && load > QUIET
+        {
+            report.remark(&format!("others were busy here, load average {load}: times are bent"));
+        }
+        report
     }
 
     pub(crate) fn section(&mut self, case: Case) {

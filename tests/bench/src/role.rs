@@ -4,6 +4,7 @@ mod app;
 mod echo;
 mod http;
 mod load;
+mod pipes;
 mod proxy;
 mod tally;
 mod tls_load;
@@ -31,6 +32,8 @@ pub(crate) enum Role {
     Proxy(proxy::ProxyArgs),
     /// A TLS server that answers frames by frames.
     Echo(echo::EchoArgs),
+    /// Holds pipes by the thousand.
+    Pipes(pipes::PipesArgs),
     /// Asks over HTTP/1.1.
     Load(load::LoadArgs),
     /// Asks the echo.
@@ -43,6 +46,7 @@ pub(crate) fn run(role: Role) -> anyhow::Result<()> {
         Role::App(args) => runtime.block_on(app::run(args)),
         Role::Proxy(args) => runtime.block_on(proxy::run(args)),
         Role::Echo(args) => runtime.block_on(echo::run(args)),
+        Role::Pipes(args) => runtime.block_on(pipes::run(args)),
         Role::Load(args) => runtime.block_on(load::run(args)),
         Role::TlsLoad(args) => runtime.block_on(tls_load::run(args)),
     }

@@ -120,14 +120,20 @@ impl Site {
         Ok((process, address))
     }
 
+    /// Starts a role that opens connections by the thousand.
+    pub(crate) fn many_files(&self, name: &str, args: &[&str]) -> anyhow::Result<Process> {
+        let own = std::env::current_exe().context("this binary has no path")?;
+        let mut command = with_many_files(&own);
+        command.args(["role", name]).args(args);
+        Process::start(name, command, Says::Stdout)
+    }
+
     /// Starts a node of the server's or the client's identity.
     pub(crate) fn node(&self, binary: &Path, role: &str, flags: &[&str]) -> anyhow::Result<Node> {
         let gateway = free_address()?;
         let name = if role == "server" { SERVER } else { CLIENT };
-        // The shell raises the limit of open files and is the node then.
-        let mut command = Command::new("sh");
-        let script = format!("ulimit -n {OPEN_FILES} 2>/dev/null; exec \"$0\" \"$@\"");
-        command.args(["-c", &script]).arg(binary).arg(role).args(flags);
+        let mut command = with_many_files(binary);
+        command.arg(role).args(flags);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command
             .env("RESTPIPE_DIR", self.path(name))
@@ -181,10 +187,8 @@ impl Node {
     fn listens(&self) -> anyhow::Result<()> {
         let end = Instant::now() + READY;
         while TcpStream::connect(self.gateway).is_err() {
-            if Instant::now() > end {
-                // Its last words, if it has any.
-                self.process.line("\0", Duration::ZERO)?;
-            }
+            let late = Instant::now() > end;
+            ensure!(!late, "a node does not listen; it says: {}", self.process.last_words());
             std::thread::sleep(PAUSE);
         }
         Ok(())
@@ -198,7 +202,8 @@ impl Node {
             if status == Some(200) {
                 return Ok(());
             }
-            ensure!(Instant::now() < end, "{path} is not answered: {status:?}");
+            let said = || self.process.last_words();
+            ensure!(Instant::now() < end, "{path} is not answered: {status:?}; {}", said());
             std::thread::sleep(PAUSE);
         }
     }
@@ -233,6 +238,14 @@ impl Pair {
     pub(crate) fn to_server(&self, path: &str) -> String {
         format!("/server{path}")
     }
+}
+
+/// A shell that raises the limit of open files and is `program` then.
+fn with_many_files(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {OPEN_FILES} 2>/dev/null; exec \"$0\" \"$@\"");
+    command.args(["-c", &script]).arg(program);
+    command
 }
 
 /// An address that was free a moment ago.

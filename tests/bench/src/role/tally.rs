@@ -104,9 +104,11 @@ impl Tally {
     ) -> anyhow::Result<()> {
         tokio::pin!(calls);
         let mut over = false;
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(window.warm_ms)) => {}
-            result = &mut calls, if window.warm_ms > 0 => { result?; over = true; }
+        if window.warm_ms > 0 {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(window.warm_ms)) => {}
+                result = &mut calls => { result?; over = true; }
+            }
         }
         println!("begin");
         self.counting.store(true, Relaxed);
