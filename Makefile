@@ -2,11 +2,12 @@
 # make test   everything that this machine can test
 # make check  format and lints
 # make docs   rewrites the generated parts of docs/
+# make bench  how fast it is, beside roofs of the same run: docs/performance.md; ARGS="--quick" and the like
 # make fuzz   each fuzz target for FUZZ_SECONDS, 60 unless given
 # make soak   the simulation of tests/tests/simulation, with SEEDS=100000 seeds unless given
 # make manifests  rewrites the chart's definitions and manifests/install.yaml
 
-.PHONY: run test check docs manifests fuzz soak
+.PHONY: run test check docs manifests bench fuzz soak
 
 CARGO ?= cargo
 
@@ -15,6 +16,11 @@ run:
 
 test:
 	tests/run
+
+# Built one by one: together, features that only the bench needs would be in the node.
+bench:
+	$(CARGO) build --release --locked --package restpipe
+	$(CARGO) run --release --locked --package restpipe-bench -- $(ARGS)
 
 check:
 	$(CARGO) fmt --all --check

@@ -1,0 +1,87 @@
+//! As many calls as there can be from 64 connections, and what they cost.
+
+use crate::bench::{Ask, Bench, SMALL};
+use crate::report::{Bound, Report, Rounds};
+use crate::roof;
+
+const CONNECTIONS: u32 = 64;
+
+/// X/X* of the prototype with the same job, and its CPU time a call.
+const PROTOTYPE: f64 = 0.83;
+
+pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+    let rounds = rounds(bench)?;
+    for name in ["http hop (R3)", "tls hop (R2)", "bare proxy (R4)", "roof X*: 1/X* = 2/R3 + 1/R2"]
+    {
+        report.info(&rounds, name, "calls/s");
+    }
+    for pair in &bench.pairs {
+        let label = &pair.label;
+        report.info(&rounds, &format!("{label}: calls, server asks client"), "calls/s");
+        report.judged(&rounds, &format!("{label}: rate / X*"), "", Bound::at_least(0.70, 0.85));
+        report.judged(
+            &rounds,
+            &format!("{label}: rate / X*, beside a prototype's {PROTOTYPE}"),
+            "",
+            Bound::at_least(0.9 * PROTOTYPE, PROTOTYPE),
+        );
+        for node in ["server (near the caller)", "client (near the app)"] {
+            let name = format!("{label}: CPU of the {node}");
+            report.judged(&rounds, &name, "us a call", Bound::at_most(12.0, 9.0));
+        }
+        report.info(&rounds, &format!("{label}: p50 at 64 in flight"), "us");
+        report.info(&rounds, &format!("{label}: p99 at 64 in flight"), "us");
+        report.info(&rounds, &format!("{label}: calls, client asks server"), "calls/s");
+        report.info(&rounds, &format!("{label}: context switches, both nodes"), "a call");
+    }
+    for target in bench.targets() {
+        report.info(&rounds, &format!("{}: calls", target.name), "calls/s");
+        report.info(&rounds, &format!("{}: rate / X*", target.name), "");
+    }
+    report.versus(bench, &rounds, "calls, server asks client");
+    report.versus(bench, &rounds, "CPU of the server (near the caller)");
+    report.versus(bench, &rounds, "CPU of the client (near the app)");
+    Ok(())
+}
+
+fn rounds(bench: &Bench) -> anyhow::Result<Rounds> {
+    let mut rounds = Rounds::default();
+    let window = bench.window();
+    let all = |ask: Ask| {
+        Ok::<_, anyhow::Error>(bench.http(&ask.by(CONNECTIONS), window, false, &[])?.found)
+    };
+    for _ in 0..bench.rounds() {
+        let http = all(Ask::one(bench.app_at, SMALL))?.rate();
+        let tls = bench.tls(CONNECTIONS, 128, window, false)?.rate();
+        let roof = roof::rate(http, tls);
+        rounds.add("http hop (R3)", http);
+        rounds.add("tls hop (R2)", tls);
+        rounds.add("bare proxy (R4)", all(Ask::one(bench.proxy_at, SMALL))?.rate());
+        rounds.add("roof X*: 1/X* = 2/R3 + 1/R2", roof);
+        for pair in &bench.pairs {
+            let label = &pair.label;
+            let nodes = [&pair.server.process, &pair.client.process];
+            let ask = Ask::one(pair.server.gateway, pair.to_client(SMALL)).by(CONNECTIONS);
+            let measured = bench.http(&ask, window, false, &nodes)?;
+            let rate = measured.found.rate();
+            rounds.add(&format!("{label}: calls, server asks client"), rate);
+            rounds.add(&format!("{label}: rate / X*"), rate / roof);
+            let beside = format!("{label}: rate / X*, beside a prototype's {PROTOTYPE}");
+            rounds.add(&beside, rate / roof);
+            rounds.add(&format!("{label}: CPU of the server (near the caller)"), measured.cpu[0]);
+            rounds.add(&format!("{label}: CPU of the client (near the app)"), measured.cpu[1]);
+            rounds.add(&format!("{label}: p50 at 64 in flight"), measured.found.p50);
+            rounds.add(&format!("{label}: p99 at 64 in flight"), measured.found.p99);
+            let switches = measured.switches.iter().sum();
+            rounds.add(&format!("{label}: context switches, both nodes"), switches);
+            let back = all(Ask::one(pair.client.gateway, pair.to_server(SMALL)))?.rate();
+            rounds.add(&format!("{label}: calls, client asks server"), back);
+        }
+        for target in bench.targets() {
+            let rate = all(target.ask(SMALL)?)?.rate();
+            rounds.add(&format!("{}: calls", target.name), rate);
+            rounds.add(&format!("{}: rate / X*", target.name), rate / roof);
+        }
+    }
+    Ok(rounds)
+}

@@ -1,0 +1,58 @@
+//! The processes of a measurement. Each runs on one thread, as a node does.
+
+mod app;
+mod echo;
+mod http;
+mod load;
+mod pipes;
+mod proxy;
+mod tally;
+mod tls_load;
+
+use std::net::SocketAddr;
+
+use clap::Subcommand;
+
+pub(crate) use tally::{Found, Window};
+
+/// Bytes that an HTTP connection may buffer, as in the node.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// Bytes handed to a socket at once.
+const CHUNK: usize = 64 * 1024;
+
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
+
+/// A process and its arguments.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Role {
+    /// An HTTP/1.1 server that answers `/b/N` with N bytes.
+    App(app::AppArgs),
+    /// A reverse proxy of HTTP/1.1 without anything else.
+    Proxy(proxy::ProxyArgs),
+    /// A TLS server that answers frames by frames.
+    Echo(echo::EchoArgs),
+    /// Holds pipes by the thousand.
+    Pipes(pipes::PipesArgs),
+    /// Asks over HTTP/1.1.
+    Load(load::LoadArgs),
+    /// Asks the echo.
+    TlsLoad(tls_load::TlsLoadArgs),
+}
+
+pub(crate) fn run(role: Role) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match role {
+        Role::App(args) => runtime.block_on(app::run(args)),
+        Role::Proxy(args) => runtime.block_on(proxy::run(args)),
+        Role::Echo(args) => runtime.block_on(echo::run(args)),
+        Role::Pipes(args) => runtime.block_on(pipes::run(args)),
+        Role::Load(args) => runtime.block_on(load::run(args)),
+        Role::TlsLoad(args) => runtime.block_on(tls_load::run(args)),
+    }
+}
+
+/// Tells the bench where this role listens.
+fn ready(address: SocketAddr) {
+    println!("ready {address}");
+}
