@@ -190,6 +190,22 @@ async fn a_safe_request_survives_a_broken_pipe_by_being_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_safe_request_that_was_lost_stays_unknown_if_there_is_no_pipe_to_send_it_again() {
+    for way in BOTH_WAYS {
+        let (pair, handlers) = pair(duration("300ms")).await;
+        let gone = async {
+            handlers.running.notified().await;
+            // It does not come back.
+            pair.far(way).tell_to_stop();
+            pair.far(way).cut();
+        };
+        let (answer, ()) = tokio::join!(pair.ask(way, Method::GET, "hang", &[]), gone);
+        assert_eq!(answer.contract(), contract(502, "unknown", "true", "peer-lost"), "{way:?}");
+        assert_eq!(handlers.started(), 1, "{way:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_after_sending_is_an_unknown_outcome_and_stops_the_handler() {
     for way in BOTH_WAYS {
         let (pair, handlers) = pair(NodeArgs::default()).await;

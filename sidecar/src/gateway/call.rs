@@ -97,8 +97,13 @@ impl Gateway {
     ) -> Result<Reply, Problem> {
         let Asked { verb, head, deadline, wait_until } = asked;
         let (mut resends, mut picks) = (0, 0);
+        // Once a try may have run, nothing that becomes of a later one undoes it.
+        let mut doubt: Option<Problem> = None;
         loop {
-            let pipe = self.pipe(target, wait_until).await?;
+            let pipe = match self.pipe(target, wait_until).await {
+                Ok(pipe) => pipe,
+                Err(problem) => return Err(doubt.unwrap_or(problem)),
+            };
             picks += 1;
             let call =
                 Call { head: head.clone(), body: body.clone(), end: true, deadline, wait_until };
@@ -114,10 +119,15 @@ impl Gateway {
                 }
                 Outcome::Executed => false,
             };
+            let problem = Problem::of_call(verb, &error);
             if !again || Instant::now() >= deadline {
-                return Err(Problem::of_call(verb, &error));
+                let later = problem.outcome == Outcome::Unknown;
+                return Err(doubt.filter(|_| !later).unwrap_or(problem));
             }
             debug!(%error, "event is sent again");
+            if problem.outcome == Outcome::Unknown {
+                doubt = Some(problem);
+            }
             if error.outcome() != Outcome::NotSent {
                 resends += 1;
                 let pause = RESEND_PAUSE.mul_f64(rand::random());
