@@ -260,6 +260,19 @@ impl Start {
         self
     }
 
+    /// Has it started by another program, whose first words these are: one
+    /// that ends by becoming it. Without words nothing changes.
+    #[must_use]
+    pub fn within(self, words: &[String]) -> Self {
+        let [program, arguments @ ..] = words else { return self };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.0.get_program()).args(self.0.get_args());
+        command
+            .env_clear()
+            .envs(self.0.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self(command)
+    }
+
     /// Starts a node that refuses to.
     pub fn refused(mut self) -> Ran {
         run_command(&mut self.0)

@@ -59,20 +59,28 @@ impl Connection {
     /// # Panics
     /// If nobody listens there.
     pub fn open(at: &At) -> Self {
+        Self::try_open(at).expect("somebody listens")
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub fn try_open(at: &At) -> io::Result<Self> {
         let socket: Box<dyn Socket> = match at {
             At::Tcp(address) => {
-                let stream = TcpStream::connect(address).expect("somebody listens");
-                stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
-                stream.set_nodelay(true).expect("an option");
+                let stream = TcpStream::connect(address)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_nodelay(true)?;
                 Box::new(stream)
             }
             At::Unix(path) => {
-                let stream = UnixStream::connect(path).expect("somebody listens");
-                stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
                 Box::new(stream)
             }
         };
-        Self { socket: BufReader::new(socket) }
+        Ok(Self { socket: BufReader::new(socket) })
     }
 
     /// Sends bytes as they are. The server may have closed meanwhile.

@@ -8,11 +8,8 @@ use std::time::{Duration, Instant};
 
 use restpipe_tests::binary::{Node, SOON, eventually, found_within};
 use restpipe_tests::http::{Answer, Ask, At, Connection, get};
-use restpipe_tests::site::{CLIENT, Gate, HUB, Site, text};
-use serde_json::Value;
-
-/// Files are looked at every 2 s, and a renewed pipe comes within 5 s more.
-const RENEWED: Duration = Duration::from_secs(15);
+use restpipe_tests::rotation::{RENEWED, change_ca, peer_since, replace, serial};
+use restpipe_tests::site::{CLIENT, Gate, HUB, Site};
 
 /// Who shows a renewed leaf has its pipes replaced within this time, and one
 /// second that is left over.
@@ -210,14 +207,6 @@ impl Traffic {
     }
 }
 
-fn serial(node: &Node) -> String {
-    node.status()["identity"]["serial"].as_str().expect("a serial number").to_owned()
-}
-
-fn peer_since(node: &Node) -> String {
-    node.status()["peers"][0]["address"].as_str().unwrap_or_default().to_owned()
-}
-
 #[test]
 fn new_leafs_of_the_same_ca_are_taken_under_calls_and_none_is_lost() {
     let site = Site::new();
@@ -270,52 +259,8 @@ fn a_ca_is_changed_with_overlap_and_no_call_is_lost() {
     let site = Site::new();
     let (server, client) = site.pair();
     let traffic = Traffic::between(&server, &client);
-    let read = |path: &str| std::fs::read_to_string(site.path(path)).expect("a CA");
-    site.make_ca("new-ca");
-    let both = read("ca/ca.crt") + &read("new-ca/ca.crt");
-    // First everybody trusts both,
-    for dir in [HUB, CLIENT] {
-        replace(&site, &format!("{dir}/ca.crt"), &both);
-    }
-    for node in [&server, &client] {
-        eventually("both roots are trusted", || {
-            node.status()["identity"]["trusts"].as_array().map(Vec::len) == Some(2)
-        });
-    }
-    // then the new one signs, the server's first: its clients do not see that
-    // it has another, and dial anew when they have one themselves.
-    for (role, name, node) in [("server", HUB, &server), ("client", CLIENT, &client)] {
-        let (before, fresh) = (serial(node), site.path(&format!("{name}.fresh")));
-        // Another lifetime tells the new ones from the old ones.
-        site.issue("new-ca", role, name, &fresh, &["--lifetime", "30d"]);
-        let fresh = |file: &str| read(text(&fresh.join(file)));
-        replace(&site, &format!("{name}/tls.key"), &fresh("tls.key"));
-        replace(&site, &format!("{name}/tls.crt"), &fresh("tls.crt"));
-        eventually("the new leaf is taken", || serial(node) != before);
-    }
-    found_within(2 * RENEWED, "one pipe is left, and both show their new leafs on it", || {
-        let (server, client) = (server.status(), client.status());
-        let shows = |at: &Value, own: &Value| {
-            let peers = at["peers"].as_array().expect("a list");
-            peers.len() == 1 && peers[0]["certificate_not_after"] == own["identity"]["not_after"]
-        };
-        (shows(&server, &client) && shows(&client, &server)).then_some(())
-    });
-    // Once no leaf of the old one is in use it may go.
-    let old = peer_since(&server);
-    for dir in [HUB, CLIENT] {
-        replace(&site, &format!("{dir}/ca.crt"), &read("new-ca/ca.crt"));
-    }
-    found_within(RENEWED, "a pipe of the new CA is up", || {
-        (![old.as_str(), ""].contains(&peer_since(&server).as_str())).then_some(())
-    });
+    change_ca(&site, &server, &client);
     traffic.end();
-}
-
-/// Puts a file into the place of another in one step.
-fn replace(site: &Site, name: &str, contents: &str) {
-    let draft = site.file(&format!("{name}.draft"), contents);
-    std::fs::rename(draft, site.path(name)).expect("it takes its place");
 }
 
 #[test]

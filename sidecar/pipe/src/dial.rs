@@ -1,6 +1,8 @@
 //! The dialling side: TCP, TLS, a look at whom the server's certificate names,
 //! and a pipe. Nodes and the operator dial in the same way.
 
+mod reach;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,16 +21,13 @@ use crate::handle::PipeHandle;
 use crate::limits::PipeConfig;
 use crate::tls::{HANDSHAKE_TIMEOUT, Refusal, Verified, tune};
 
-/// One address takes a connection within this time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The name has no address.
     #[error("the server's name {0} cannot be looked up: {1}")]
     Lookup(String, #[source] io::Error),
-    /// The address took no connection.
+    /// The address took no connection; of several, the last one that was given up.
     #[error("no connection to {0}: {1}")]
     Connect(SocketAddr, #[source] io::Error),
     /// TLS failed, or showed another server; the text names the cure.
@@ -52,6 +51,20 @@ impl DialError {
             },
             Self::Tls(_, refusal) => refusal.reason,
             Self::Open(_, why) => why.reason(),
+        }
+    }
+
+    /// Whether nobody said a word to TCP: the dial took its seconds and has loaded nobody, so the
+    /// next one need not wait.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Connect(_, error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
+    /// The address that took a connection, after which something failed; others may do better.
+    pub fn reached(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Lookup(..) | Self::Connect(..) => None,
+            Self::Tls(address, _) | Self::Open(address, _) => Some(*address),
         }
     }
 
@@ -94,26 +107,25 @@ pub async fn dial(
     config: PipeConfig,
     service: Arc<dyn Service>,
 ) -> Result<Dialled, DialError> {
-    let secured = secure(address, server_name, credentials, config.heartbeat).await?;
+    let secured = secure(&[address], server_name, credentials, config.heartbeat).await?;
     secured.open(config, service).await
 }
 
-/// Connects, with TLS, to the server at `address`, whose certificate must carry exactly
-/// `server_name`.
+/// Connects, with TLS, to a server whose certificate must carry exactly `server_name`, at the first
+/// of `addresses` that takes a connection. One that says nothing is tried again beside the pending
+/// attempt, and does not keep the next address waiting.
 ///
 /// # Errors
-/// If there is no such server.
+/// If there is no such server; [`DialError::reached`] has the address that was decided for.
 pub async fn secure<'a>(
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     server_name: &PeerName,
     credentials: &'a Credentials,
     heartbeat: Duration,
 ) -> Result<Secured<'a>, DialError> {
+    let (address, stream) = reach::reach(addresses).await;
     let refused = |error| DialError::Connect(address, error);
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map_err(refused)?;
+    let stream = stream.map_err(refused)?;
     tune(&stream, heartbeat).map_err(refused)?;
     let tls = |refusal| DialError::Tls(address, refusal);
     let stream = handshake(stream, server_name, credentials).await.map_err(tls)?;

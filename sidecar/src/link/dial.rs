@@ -1,6 +1,5 @@
 //! The client's side: dial for ever, and replace a pipe before it must end.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +22,10 @@ use crate::router::{Peer, SERVER};
 /// A node whose instance name another process uses waits this long, and up to
 /// as long again, or the two would throw each other out without end.
 const REPLACED_PAUSE: Duration = Duration::from_secs(30);
+
+/// Longest pause after a dial into silence. That took its seconds already, and
+/// its end must be noticed within a second.
+const SILENCE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Older pipes that HELLO names as still alive: one that drains, and a few for
 /// a server that keeps asking for another.
@@ -113,7 +116,10 @@ impl Dialer {
     }
 
     fn on_dial_error(&self, error: &DialError, backoff: &mut Backoff) -> Duration {
-        let pause = backoff.pause().max(error.retry_after());
+        let pause = match error.is_silence() {
+            true => SILENCE_PAUSE.mul_f64(rand::random()),
+            false => backoff.pause().max(error.retry_after()),
+        };
         warn!(server = %self.server, reason = error.reason(), detail = %error, retry_in = ?pause, "server not reached");
         let mut event = PresenceEvent::new(Change::ConnectFail, self.server_name.as_str());
         event.address = Some(self.server.to_string());
@@ -135,22 +141,25 @@ impl Dialer {
     async fn connect(&mut self) -> Result<Live, DialError> {
         let host = self.server.host.to_string();
         // Looked up anew each time: a Service or a DNS record may have moved.
-        let addresses = lookup(host.trim_matches(['[', ']']), self.server.port).await?;
-        let mut last = None;
-        for address in addresses {
-            match self.connect_to(address).await {
+        let mut left = lookup(host.trim_matches(['[', ']']), self.server.port).await?;
+        loop {
+            let error = match self.connect_to(&left).await {
                 Ok(live) => return Ok(live),
-                Err(error) => last = Some(error),
+                Err(error) => error,
+            };
+            // Without one they have all been tried.
+            let Some(tried) = error.reached() else { return Err(error) };
+            left.retain(|address| *address != tried);
+            if left.is_empty() {
+                return Err(error);
             }
         }
-        let none = || io::Error::new(io::ErrorKind::NotFound, "no address");
-        Err(last.unwrap_or_else(|| DialError::Lookup(host, none())))
     }
 
-    async fn connect_to(&mut self, address: SocketAddr) -> Result<Live, DialError> {
+    async fn connect_to(&mut self, addresses: &[SocketAddr]) -> Result<Live, DialError> {
         let credentials = self.parts.creds.current();
         let heartbeat = self.parts.heartbeat;
-        let secured = secure(address, &self.server_name, &credentials, heartbeat).await?;
+        let secured = secure(addresses, &self.server_name, &credentials, heartbeat).await?;
         let epoch = self.parts.router.next_epoch();
         let live_epochs =
             self.parts.router.peers().iter().map(|peer| peer.epoch).take(MAX_LIVE).collect();

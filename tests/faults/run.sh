@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The suite `faults`: two nodes with a router between them that drops packets,
+# each in a network namespace of its own. Words on the command line are for the
+# tests' own harness: names, --nocapture.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/need.sh
+
+need ip iproute2
+need nft nftables
+need unshare util-linux
+test_command=(cargo test --locked --package restpipe-tests --features namespaces --test silence)
+cargo build --locked --package restpipe --bins
+"${test_command[@]}" --no-run
+
+# All of it in a network and among processes of its own: when this script ends,
+# however it does, the first process there is killed, with it all others, and
+# with them their namespaces.
+enter=(unshare --net --pid --fork --kill-child=KILL --mount-proc)
+[ "$(id -u)" = 0 ] || enter+=(--user --map-root-user)
+"${enter[@]}" nft list tables ||
+    skip "no network of one's own can be made here: as root, or where user namespaces are allowed"
+# All at a time: they wait.
+exec setpriv --pdeathsig KILL "${enter[@]}" "${test_command[@]}" -- --test-threads 16 "$@"
