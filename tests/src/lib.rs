@@ -9,3 +9,5 @@ pub mod http;
 pub mod nodes;
 pub mod operator;
 pub mod site;
+pub mod usage;
+pub mod wire;
