@@ -3,6 +3,7 @@
 mod dial;
 mod listen;
 mod name;
+mod turns;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,8 +1,9 @@
 //! Who is connected, and which pipe a call takes.
 
+mod arrivals;
 mod view;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 pub use view::PeerView;
 pub(crate) use view::hex;
 
+use self::arrivals::Arrivals;
 use crate::gateway::path::Target;
 
 /// The name under which a client keeps the pipe to its server.
@@ -95,6 +97,7 @@ pub struct Router {
 struct Shared {
     table: RwLock<Table>,
     changed: watch::Sender<u64>,
+    arrivals: Arrivals,
     epochs: AtomicU64,
     started: Instant,
 }
@@ -102,6 +105,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Table {
     peers: BTreeMap<Arc<str>, Vec<Arc<Peer>>>,
+    /// The same pipes by where their peers are, so that a call to an address
+    /// does not look at all of them.
+    addresses: HashMap<IpAddr, Vec<Arc<Peer>>>,
+    /// How many pipes that is.
+    pipes: usize,
     operators: Vec<Arc<Peer>>,
     /// What pipes are told that come while the node stops.
     draining: Option<String>,
@@ -115,6 +123,7 @@ impl Default for Router {
             shared: Arc::new(Shared {
                 table: RwLock::default(),
                 changed: watch::Sender::new(0),
+                arrivals: Arrivals::default(),
                 epochs: AtomicU64::new(0),
                 started: now(),
             }),
@@ -147,21 +156,23 @@ impl Router {
         self.read(|table| {
             let usable = |peer: &&Arc<Peer>| peer.pipe.is_usable();
             let least = |peer: &&Arc<Peer>| (is_replacing(&peer.pipe), peer.pipe.in_flight());
-            let pipe = match target {
-                Target::Server => table.peers.get(SERVER)?.iter().filter(usable).min_by_key(least),
-                Target::Client(name) => {
-                    table.peers.get(name)?.iter().filter(usable).min_by_key(least)
-                }
-                Target::Address(address) => table
-                    .peers
-                    .values()
-                    .flatten()
-                    .filter(|peer| same_address(peer.address.ip(), *address))
-                    .filter(usable)
-                    .min_by_key(least),
+            let pipes = match target {
+                Target::Server => table.peers.get(SERVER),
+                Target::Client(name) => table.peers.get(name),
+                Target::Address(address) => table.addresses.get(&address.to_canonical()),
             };
-            pipe.map(|peer| peer.pipe.clone())
+            let peer = pipes?.iter().filter(usable).min_by_key(least)?;
+            Some(peer.pipe.clone())
         })
+    }
+
+    /// [`Self::pick`], as soon as there is one.
+    pub async fn pick_when_there(&self, target: &Target) -> PipeHandle {
+        let target = match target {
+            Target::Address(address) => &Target::Address(address.to_canonical()),
+            named => named,
+        };
+        self.shared.arrivals.wait(target, || self.pick(target)).await
     }
 
     /// Whether it makes sense to wait for `target`.
@@ -222,6 +233,9 @@ impl Router {
                     if table.seen.len() < MAX_REMEMBERED {
                         table.seen.insert(key.clone());
                     }
+                    table.pipes += 1;
+                    let address = peer.address.ip().to_canonical();
+                    table.addresses.entry(address).or_default().push(peer.clone());
                     table.peers.entry(key.clone()).or_default()
                 }
             };
@@ -234,6 +248,12 @@ impl Router {
             pipes.push(peer.clone());
             (replaced, table.draining.clone())
         });
+        if let Some(key) = &peer.key {
+            let by_name =
+                if **key == *SERVER { Target::Server } else { Target::Client(key.clone()) };
+            self.shared.arrivals.tell(&by_name);
+            self.shared.arrivals.tell(&Target::Address(peer.address.ip().to_canonical()));
+        }
         for old in replaced {
             replace(&old, &peer);
         }
@@ -245,15 +265,18 @@ impl Router {
 
     /// Takes a pipe out.
     pub fn unregister(&self, peer: &Arc<Peer>) {
-        let other = |other: &Arc<Peer>| !Arc::ptr_eq(other, peer);
         self.write(|table| match &peer.key {
-            None => table.operators.retain(other),
+            None => table.operators.retain(|other| !Arc::ptr_eq(other, peer)),
             Some(key) => {
-                if let Some(pipes) = table.peers.get_mut(key) {
-                    pipes.retain(other);
-                    if pipes.is_empty() {
-                        table.peers.remove(key);
-                    }
+                let address = peer.address.ip().to_canonical();
+                remove(&mut table.addresses, &address, peer);
+                let peers = &mut table.peers;
+                let Some(pipes) = peers.get_mut(key) else { return };
+                let before = pipes.len();
+                pipes.retain(|other| !Arc::ptr_eq(other, peer));
+                table.pipes -= before - pipes.len();
+                if pipes.is_empty() {
+                    peers.remove(key);
                 }
             }
         });
@@ -271,7 +294,7 @@ impl Router {
 
     /// How many pipes there are, those of operators apart.
     pub fn len(&self) -> usize {
-        self.read(|table| table.peers.values().map(Vec::len).sum())
+        self.read(|table| table.pipes)
     }
 
     /// Whether there is none.
@@ -318,6 +341,10 @@ fn is_replacing(pipe: &PipeHandle) -> bool {
     matches!(&*pipe.state().borrow(), PipeState::Replacing(_))
 }
 
-fn same_address(a: IpAddr, b: IpAddr) -> bool {
-    a.to_canonical() == b.to_canonical()
+fn remove(addresses: &mut HashMap<IpAddr, Vec<Arc<Peer>>>, address: &IpAddr, peer: &Arc<Peer>) {
+    let Some(pipes) = addresses.get_mut(address) else { return };
+    pipes.retain(|other| !Arc::ptr_eq(other, peer));
+    if pipes.is_empty() {
+        addresses.remove(address);
+    }
 }

@@ -13,3 +13,5 @@ pub mod rotation;
 pub mod site;
 pub mod stage;
 pub mod traffic;
+pub mod usage;
+pub mod wire;

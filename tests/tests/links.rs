@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -11,8 +10,6 @@ use restpipe::presence::Change;
 use restpipe::{Registry, Reply, Verb};
 use restpipe_config::NodeArgs;
 use restpipe_tests::nodes::{CLIENT, Pair, Pki, Running, SOON, Way};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 fn named(instance: &str) -> NodeArgs {
@@ -173,23 +170,4 @@ async fn a_panic_in_a_handler_leaves_no_trace_but_its_own_answer() {
     };
     until("nothing is left open", || idle(&pair.server) && idle(&pair.client)).await;
     pair.stopped().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_sockets_of_one_address_are_limited_and_a_client_enters_once_they_are_gone() {
-    let pki = Pki::default();
-    let limit = Some(2_u32.try_into().expect("a count"));
-    let args = NodeArgs { max_handshakes_per_source: limit, ..NodeArgs::default() };
-    let server = pki.server(args, Registry::new()).await;
-    let pipe = server.pipe.expect("a listener");
-    let silent = [TcpStream::connect(pipe).await, TcpStream::connect(pipe).await];
-    let mut third = TcpStream::connect(pipe).await.expect("the kernel accepts");
-    let closed = tokio::time::timeout(Duration::from_secs(2), third.read(&mut [0; 1])).await;
-    // Closed or reset before any TLS, long before a handshake times out.
-    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
-    drop(silent);
-    let client = pki.client(CLIENT, pipe, NodeArgs::default(), Registry::new()).await;
-    server.connected().await;
-    client.stopped().await;
-    server.stopped().await;
 }

@@ -157,21 +157,11 @@ impl Gateway {
         if let Some(pipe) = self.router.pick(target) {
             return Ok(pipe);
         }
-        let mut changes = self.router.changes();
         let absent = self.router.absence(target);
         let pointless = absent == Absent::Suspended
             || (absent == Absent::Unknown && self.router.knows_all_names());
         if !pointless {
-            let wait = async {
-                loop {
-                    if let Some(pipe) = self.router.pick(target) {
-                        return pipe;
-                    }
-                    if changes.changed().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                }
-            };
+            let wait = self.router.pick_when_there(target);
             if let Ok(pipe) = tokio::time::timeout_at(wait_until.into(), wait).await {
                 return Ok(pipe);
             }

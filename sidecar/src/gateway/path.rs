@@ -27,7 +27,7 @@ pub enum Route {
 }
 
 /// Whom an event is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// The server that this client dials.
     Server,

@@ -1,17 +1,15 @@
 //! The server's side: accept, verify, keep.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use restpipe_identity::{Credentials, PeerName, Usage, peer_name};
 use restpipe_pipe::pb::GoAwayReason;
 use restpipe_pipe::tls::{HANDSHAKE_TIMEOUT, Refusal, Verified, tune};
 use restpipe_pipe::{NoEvents, Role, Service};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::PipeParts;
+use super::turns::{self, Taken, Turn, Turns};
 use crate::accept::{self, AcceptBackoff};
 use crate::control::{Control, MAX_OPERATORS, MAX_QUESTIONS};
 use crate::dispatch::PeerService;
@@ -28,6 +27,15 @@ use crate::router::{Absent, Peer};
 
 /// A client that is refused for what it is should not come back at once.
 const REFUSED_RETRY: Duration = Duration::from_secs(5);
+
+/// Connections that have said nothing yet, for each handshake that may go on:
+/// they cost a file and a small task, and one that is honest speaks within a
+/// round trip, so that the silent ones before it are the older ones by far.
+const SILENT_PER_HANDSHAKE: usize = 4;
+
+/// A newer connection may take the turn of a handshake that has gone on for
+/// this long: an honest one needs two round trips and a few milliseconds.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whose certificate is let in, and as whom.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +71,10 @@ struct Shared {
     admission: Admission,
     control: Control,
     limits: ListenLimits,
-    handshakes: Arc<Semaphore>,
-    sources: Mutex<HashMap<IpAddr, usize>>,
+    /// Connections that have said nothing.
+    silent: Turns,
+    /// Those that have, until they are pipes.
+    handshakes: Turns,
     /// A port scan must not fill the log.
     quiet: Quiet,
 }
@@ -83,11 +93,19 @@ impl Listener {
     ) -> io::Result<Self> {
         let listener = accept::listen(address)?;
         let address = listener.local_addr()?;
-        let handshakes = Arc::new(Semaphore::new(limits.handshakes));
-        let (sources, quiet) = (Mutex::default(), Quiet::default());
+        let ListenLimits { handshakes, handshakes_per_source: per_source, .. } = limits;
+        let silent = |count: usize| count.saturating_mul(SILENT_PER_HANDSHAKE);
         let control = Control::new(parts.clone(), names);
-        let shared = Shared { parts, admission, control, limits, handshakes, sources, quiet };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            parts,
+            admission,
+            control,
+            limits,
+            // A newcomer always finds room here: the longest silent goes.
+            silent: Turns::new(silent(handshakes), silent(per_source), Duration::ZERO),
+            handshakes: Turns::new(handshakes, per_source, HANDSHAKE_PATIENCE),
+            quiet: Quiet::default(),
+        });
         Ok(Self { listener, address, shared })
     }
 
@@ -111,8 +129,12 @@ impl Listener {
                     // On a listener for both, IPv4 comes dressed as IPv6.
                     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                     let shared = self.shared.clone();
-                    let Some(turn) = shared.clone().turn(address) else { continue };
-                    pipes.spawn(async move { shared.serve(stream, address, turn).await });
+                    match shared.silent.take(address.ip(), Instant::now()) {
+                        Ok(turn) => {
+                            pipes.spawn(async move { shared.serve(stream, address, turn).await });
+                        }
+                        Err(taken) => shared.refuse(address, &taken.refusal()),
+                    }
                 }
                 Err(error) => backoff.wait(&error).await,
             }
@@ -124,52 +146,9 @@ impl Listener {
     }
 }
 
-/// The right to make one handshake.
-struct Turn {
-    shared: Arc<Shared>,
-    source: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut sources = self.shared.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = sources.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                sources.remove(&self.source);
-            }
-        }
-    }
-}
-
 impl Shared {
-    /// A connection that gets no turn is dropped before TLS, which costs next
-    /// to nothing; its client comes back after a pause of its own.
-    fn turn(self: Arc<Self>, address: SocketAddr) -> Option<Turn> {
-        let source = address.ip();
-        let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
-            self.failed(address, "busy", "as many handshakes as there may be are going on");
-            return None;
-        };
-        let over = {
-            let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = sources.entry(source).or_default();
-            let over = *count >= self.limits.handshakes_per_source;
-            if !over {
-                *count += 1;
-            }
-            over
-        };
-        if over {
-            self.failed(
-                address,
-                "source-busy",
-                "as many handshakes as one address may have are going on",
-            );
-            return None;
-        }
-        Some(Turn { shared: self, source, _permit: permit })
+    fn refuse(&self, address: SocketAddr, refusal: &Refusal) {
+        self.failed(address, refusal.reason, &refusal.text);
     }
 
     fn failed(&self, address: SocketAddr, reason: &'static str, detail: &str) {
@@ -179,13 +158,40 @@ impl Shared {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, turn: Turn) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, silent: Turn) {
+        match self.secure(stream, address, silent).await {
+            Ok(Secured { stream, verified, credentials, turn }) => {
+                self.open(stream, verified, credentials, turn).await;
+            }
+            Err(refusal) => self.refuse(address, &refusal),
+        }
+    }
+
+    /// TLS. A connection takes one of the few turns for it when its first
+    /// bytes are there; one that gets none is dropped, which costs next to
+    /// nothing, and its client comes back after a pause of its own.
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        mut silent: Turn,
+    ) -> Result<Secured, Refusal> {
+        let until = tokio::time::Instant::now() + HANDSHAKE_TIMEOUT;
+        let late = |_| {
+            let text = format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}");
+            Refusal::new("timeout", text)
+        };
+        let speaks = silent.keep_for(tokio::time::timeout_at(until, speaks(&stream)));
+        speaks.await.ok_or_else(turns::given_way)?.map_err(late)??;
+        let turn = self.handshakes.take(address.ip(), Instant::now());
+        drop(silent);
+        let mut turn = turn.map_err(Taken::refusal)?;
         // One identity for all of it, whatever is renewed meanwhile.
         let credentials = self.parts.creds.current();
-        match self.handshake(stream, address, &credentials).await {
-            Ok((stream, verified)) => self.open(stream, verified, credentials, turn).await,
-            Err(Refusal { reason, text }) => self.failed(address, reason, &text),
-        }
+        let handshake = self.handshake(stream, address, &credentials);
+        let handshake = turn.keep_for(tokio::time::timeout_at(until, handshake));
+        let (stream, verified) = handshake.await.ok_or_else(turns::given_way)?.map_err(late)??;
+        Ok(Secured { stream, verified, credentials, turn })
     }
 
     async fn handshake(
@@ -196,15 +202,8 @@ impl Shared {
     ) -> Result<(TlsStream<TcpStream>, Verified), Refusal> {
         tune(&stream, self.parts.heartbeat).map_err(|error| Refusal::new("io", error))?;
         let config = credentials.server_config().map_err(|error| Refusal::new("tls", error))?;
-        let handshake = TlsAcceptor::from(config).accept(stream);
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Refusal::of(&error)),
-            Err(_) => {
-                let text = format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}");
-                return Err(Refusal::new("timeout", text));
-            }
-        };
+        let stream = TlsAcceptor::from(config).accept(stream).await;
+        let stream = stream.map_err(|error| Refusal::of(&error))?;
         let verified = Verified::of(stream.get_ref().1, address, credentials)?;
         Ok((stream, verified))
     }
@@ -240,14 +239,17 @@ impl Shared {
                 )));
             }
         }
-        if self.parts.router.len() >= self.limits.pipes {
-            return Err((
-                GoAwayReason::Full,
-                format!("this server has its {} pipes", self.limits.pipes),
-            ));
-        }
+        self.room_for_a_pipe()?;
         let hostname: Arc<str> = hostname.as_str().into();
         Ok(Guest { key: Some(hostname.clone()), hostname })
+    }
+
+    fn room_for_a_pipe(&self) -> Result<(), (GoAwayReason, String)> {
+        let pipes = self.limits.pipes;
+        if self.parts.router.len() < pipes {
+            return Ok(());
+        }
+        Err((GoAwayReason::Full, format!("this server has its {pipes} pipes")))
     }
 
     async fn open(
@@ -287,6 +289,15 @@ impl Shared {
             Err(why) => return self.failed(address, why.reason(), &why.to_string()),
         };
         drop(turn);
+        if key.is_some()
+            && let Err((reason, detail)) = self.room_for_a_pipe()
+        {
+            // Several may have been let in while one place was left.
+            self.failed(address, restpipe_pipe::error::word(reason), &detail);
+            pipe.go_away(reason, &detail, REFUSED_RETRY);
+            let _ = task.await;
+            return;
+        }
         debug!(peer = %hostname, software = %hello.software, "peer said hello");
         let peer = Peer::new(key, hostname, pipe, hello, verified);
         let peer = self.parts.router.register(peer);
@@ -297,6 +308,23 @@ impl Shared {
         self.parts.keep(peer, credentials).await;
         // The driver says goodbye before it ends.
         let _ = task.await;
+    }
+}
+
+/// A peer that TLS has verified, and its turn.
+struct Secured {
+    stream: TlsStream<TcpStream>,
+    verified: Verified,
+    credentials: Arc<Credentials>,
+    turn: Turn,
+}
+
+/// Waits for the first byte, and leaves it where it is.
+async fn speaks(stream: &TcpStream) -> Result<(), Refusal> {
+    match stream.peek(&mut [0]).await {
+        Ok(0) => Err(Refusal::new("tls", "the other side ended the connection before TLS")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refusal::of(&error)),
     }
 }
 
