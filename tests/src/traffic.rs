@@ -264,7 +264,7 @@ impl Caller {
         let deadline = format!("{}s", self.load.deadline.as_secs());
         let mut ask = Ask::new(verb, &path).header("RestPipe-Timeout", &deadline);
         if verb != "GET" {
-            let large = id % LARGE_EVERY == 0;
+            let large = id.is_multiple_of(LARGE_EVERY);
             ask = ask.body(vec![b'x'; if large { LARGE } else { 20 }]);
         }
         let asked = Instant::now();
