@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use restpipe_identity::{Credentials, PeerName, Usage, peer_name, rfc3339};
 use restpipe_proto::pb::Hello;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -189,6 +190,8 @@ pub struct Dialled {
     pub hello: Arc<Hello>,
     /// Who it is.
     pub verified: Verified,
+    /// The task that drives the pipe. It ends after [`PipeHandle::ended`] has, with its goodbye said.
+    pub driver: JoinHandle<Why>,
 }
 
 impl Secured<'_> {
@@ -203,12 +206,12 @@ impl Secured<'_> {
     ) -> Result<Dialled, DialError> {
         let Self { stream, verified, credentials } = self;
         let (pipe, driver) = open(stream, Role::Dialer, config, service);
-        tokio::spawn(driver);
+        let driver = tokio::spawn(driver);
         let mut opening = Opening(Some(pipe.clone()));
         let opened = pipe.opened().await;
         opening.0 = None;
         match opened {
-            Ok(info) => Ok(Dialled { pipe, hello: info.hello, verified }),
+            Ok(info) => Ok(Dialled { pipe, hello: info.hello, verified, driver }),
             Err(why) => Err(early_end(verified.address, why, credentials)),
         }
     }

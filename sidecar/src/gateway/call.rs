@@ -162,8 +162,17 @@ impl Gateway {
             || (absent == Absent::Unknown && self.router.knows_all_names());
         if !pointless {
             let wait = self.router.pick_when_there(target);
-            if let Ok(pipe) = tokio::time::timeout_at(wait_until.into(), wait).await {
-                return Ok(pipe);
+            tokio::select! {
+                biased;
+                // No pipe is made any more.
+                () = self.stop.cancelled() => {
+                    return Err(Problem::new(ProblemCode::Draining, "this node is stopping"));
+                }
+                waited = tokio::time::timeout_at(wait_until.into(), wait) => {
+                    if let Ok(pipe) = waited {
+                        return Ok(pipe);
+                    }
+                }
             }
         }
         Err(absent_problem(target, self.router.absence(target)))

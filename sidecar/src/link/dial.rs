@@ -166,14 +166,21 @@ impl Dialer {
         let config = self.parts.config(&credentials, epoch, live_epochs);
         let server_name: Arc<str> = self.server_name.as_str().into();
         let service = PeerService::new(self.parts.dispatcher.clone(), server_name.clone());
-        let Dialled { pipe, hello, verified } = secured.open(config, Arc::new(service)).await?;
+        let Dialled { pipe, hello, verified, driver } =
+            secured.open(config, Arc::new(service)).await?;
         debug!(software = %hello.software, "peer said hello");
         let peer = Peer::new(Some(SERVER.into()), server_name, pipe, hello, verified);
         let peer = self.parts.router.register(Peer { epoch, ..peer });
         self.parts.last_failure.set(None);
         let (parts, kept) = (self.parts.clone(), peer.clone());
         let content_hash = credentials.content_hash().to_owned();
-        self.pipes.spawn(async move { parts.keep(kept, credentials).await });
+        self.pipes.spawn(async move {
+            let why = parts.keep(kept, credentials).await;
+            // A process that ended before its goodbye was read would reset
+            // the connection, and take the goodbye back with it.
+            let _ = driver.await;
+            why
+        });
         Ok(Live { peer, content_hash, since: Instant::now() })
     }
 
