@@ -44,8 +44,8 @@ FUZZ_SECONDS ?= 60
 # RUSTC_BOOTSTRAP: coverage is a flag of nightly compilers that stable ones have too.
 fuzz:
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
-	for target in admission_review pem_reload; do \
-		mkdir -p fuzz/corpus/$$target; \
+	for target in $$($(CARGO) fuzz list); do \
+		mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target \
 			fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
