@@ -9,8 +9,9 @@ cd "$(dirname "$0")/../.."
 need ip iproute2
 need nft nftables
 need unshare util-linux
-test_command=(cargo test --locked --package restpipe-tests --features namespaces --test silence)
-cargo build --locked --package restpipe --bins
+# With the whole workspace, so that nothing is compiled again with other features.
+test_command=(cargo test --workspace --locked --features restpipe-tests/namespaces --test silence)
+cargo build --workspace --locked
 "${test_command[@]}" --no-run
 
 # All of it in a network and among processes of its own: when this script ends,

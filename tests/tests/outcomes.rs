@@ -241,27 +241,6 @@ async fn an_app_that_takes_no_connections_refuses_and_any_verb_may_be_sent_again
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_peer_is_told_at_once_that_its_own_node_stops() {
-    let pki = Pki::default();
-    let server = pki.server(NodeArgs::default(), Registry::new()).await;
-    let pipe = server.pipe.expect("a listener");
-    server.stopped().await;
-    let client = pki.client(CLIENT, pipe, duration("20s"), Registry::new()).await;
-    let begun = std::time::Instant::now();
-    let stop = async {
-        // It waits once it is counted.
-        while client.recorder.metrics().render().is_ok_and(|text| !text.contains("dials_total")) {
-            tokio::task::yield_now().await;
-        }
-        client.tell_to_stop();
-    };
-    let (answer, ()) = tokio::join!(client.get("/server/time"), stop);
-    assert_eq!(answer.contract(), contract(503, "not-sent", "true", "draining"));
-    assert!(begun.elapsed() < std::time::Duration::from_secs(15), "{:?}", begun.elapsed());
-    client.stopped().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_node_finishes_what_runs_and_sends_nothing_new() {
     for way in BOTH_WAYS {
         let release = Arc::new(Notify::new());

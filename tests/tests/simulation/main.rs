@@ -9,6 +9,7 @@ mod dice;
 mod handlers;
 mod host;
 mod schedule;
+mod stops;
 mod tamper;
 mod world;
 
