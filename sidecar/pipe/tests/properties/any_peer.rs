@@ -9,7 +9,7 @@ use restpipe_pipe::{PipeConfig, Role};
 use restpipe_proto::pb::{Hello, Limits};
 use restpipe_proto::{Class, Flags, Frame, Kind, VERSION, head};
 
-/// What a peer can have this side hold, in bytes: DESIGN.md, section 4.
+/// What one peer can have this side hold, in bytes.
 const MOST_HELD: usize = 12 * 1024 * 1024;
 
 /// Feeds `bytes` to a session as the peer's first ones, or as those behind a
