@@ -35,7 +35,7 @@ pub(crate) struct RunArgs {
     /// Only this measurement; may be repeated.
     #[arg(long, value_name = "NAME", value_enum)]
     pub(crate) only: Vec<Case>,
-    /// A minute instead of five: fewer rounds and shorter windows.
+    /// Two minutes instead of five: fewer rounds and shorter windows.
     #[arg(long)]
     pub(crate) quick: bool,
     /// Rounds of each timed measurement; 5, or 3 with --quick.
