@@ -9,7 +9,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -23,6 +23,10 @@ const MAX_BUFFER: usize = 16 * 1024;
 /// until something closes, and a loop without pauses would burn a core.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long, and for how many bytes, a caller may go on with a body that was refused.
+const LINGER: Duration = Duration::from_secs(2);
+const MAX_LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +100,30 @@ where
         .max_buf_size(MAX_BUFFER)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .without_shutdown()
         .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended early");
+    match served {
+        Ok(parts) => linger(parts.io.into_inner()).await,
+        Err(error) => tracing::debug!(%error, "a connection ended early"),
     }
+}
+
+/// Says goodbye, and reads on a moment what the caller still sends. A connection that is closed
+/// with unread bytes is reset, and a caller whose body was refused would lose the answer.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let rest = async {
+        let (mut left, mut unread) = (MAX_LINGER_BYTES, vec![0; MAX_BUFFER]);
+        while let Ok(got @ 1..) = stream.read(&mut unread).await {
+            left = left.saturating_sub(got);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
 async fn failed(error: &io::Error, pause: &mut Duration) {
@@ -115,10 +139,35 @@ async fn failed(error: &io::Error, pause: &mut Duration) {
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use axum::routing::{get, post};
 
     use super::*;
+
+    /// Bytes of a body that no socket's buffers take in whole.
+    const LARGE: usize = 32 * 1024 * 1024;
+
+    #[tokio::test]
+    async fn a_caller_whose_body_is_refused_has_the_answer_when_it_has_sent_it_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let limits = Limits { connections: 1, head_timeout: Duration::from_secs(60) };
+        let refused = || async { axum::http::StatusCode::PAYLOAD_TOO_LARGE };
+        let router = Router::new().route("/", post(refused));
+        let stop = CancellationToken::new();
+        let plain = |stream: TcpStream| std::future::ready(Some(stream));
+        let end = Duration::from_secs(60);
+        let running = tokio::spawn(run(listener, plain, router, limits, end, stop.clone()));
+
+        let mut caller = TcpStream::connect(address).await.expect("connected");
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {LARGE}\r\n\r\n");
+        caller.write_all(head.as_bytes()).await.expect("sent");
+        caller.write_all(&vec![b' '; LARGE]).await.expect("taken to its end");
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        stop.cancel();
+        running.await.expect("ended");
+    }
 
     #[tokio::test]
     async fn one_connection_too_many_waits_until_another_ends() {
