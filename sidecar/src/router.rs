@@ -1,6 +1,7 @@
 //! Who is connected, and which pipe a call takes.
 
 mod arrivals;
+mod refusals;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,6 +16,7 @@ use restpipe_pipe::{PipeHandle, PipeState, Role};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
+pub use refusals::Refusals;
 pub use view::PeerView;
 pub(crate) use view::hex;
 
@@ -54,6 +56,8 @@ pub struct Peer {
     pub since: SystemTime,
     /// Which of its dialler's pipes this is.
     pub epoch: u64,
+    /// What its app would not take.
+    pub refusals: Refusals,
 }
 
 /// Why there is no pipe for a target.
@@ -151,23 +155,26 @@ impl Router {
         self.shared.changed.subscribe()
     }
 
-    /// The pipe for `target` with the least in flight.
-    pub fn pick(&self, target: &Target) -> Option<PipeHandle> {
+    /// The pipe for `target` with the least in flight, and one whose app has
+    /// just taken no connection only where there is no other.
+    pub fn pick(&self, target: &Target) -> Option<Arc<Peer>> {
         self.read(|table| {
             let usable = |peer: &&Arc<Peer>| peer.pipe.is_usable();
-            let least = |peer: &&Arc<Peer>| (is_replacing(&peer.pipe), peer.pipe.in_flight());
+            let least = |peer: &&Arc<Peer>| {
+                let pausing = peer.refusals.is_pausing(now);
+                (pausing, is_replacing(&peer.pipe), peer.pipe.in_flight())
+            };
             let pipes = match target {
                 Target::Server => table.peers.get(SERVER),
                 Target::Client(name) => table.peers.get(name),
                 Target::Address(address) => table.addresses.get(&address.to_canonical()),
             };
-            let peer = pipes?.iter().filter(usable).min_by_key(least)?;
-            Some(peer.pipe.clone())
+            pipes?.iter().filter(usable).min_by_key(least).cloned()
         })
     }
 
     /// [`Self::pick`], as soon as there is one.
-    pub async fn pick_when_there(&self, target: &Target) -> PipeHandle {
+    pub async fn pick_when_there(&self, target: &Target) -> Arc<Peer> {
         let target = match target {
             Target::Address(address) => &Target::Address(address.to_canonical()),
             named => named,

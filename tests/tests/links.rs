@@ -75,6 +75,45 @@ async fn calls_to_one_hostname_go_to_the_replica_with_the_least_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_app_is_not_up_gets_hardly_any_calls_while_another_answers() {
+    const CALLS: usize = 20;
+    let pki = Pki::default();
+    let server = pki.server(NodeArgs::default(), Registry::new()).await;
+    let pipe = server.pipe.expect("a listener");
+    let closed =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let app = Some(format!("http://{closed}").parse().expect("an app"));
+    // Pipes that have nothing to do are taken in the order in which they came.
+    let down = NodeArgs { app, ..named("down") };
+    let down = pki.client(CLIENT, pipe, down, Registry::new()).await;
+    server.connected().await;
+    let ours =
+        Registry::new().on(Verb::Post, "who", |_| async { Ok(Reply::ok("text/plain", "up")) });
+    let up = pki.client(CLIENT, pipe, named("up"), ours).await;
+    until("both are connected", || server.router.len() == 2).await;
+
+    for _ in 0..CALLS {
+        let path = Pair::path(Way::ToClient, "who");
+        let answer = server.ask(Method::POST, &path, &[], Bytes::new()).await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (200, &b"up"[..]));
+    }
+    let asked = |instance: &str| {
+        let peers = server.router.peers();
+        let peer = peers.iter().find(|peer| peer.hello.instance == instance);
+        peer.expect("it is connected").pipe.events()
+    };
+    assert_eq!(asked("up"), CALLS as u64);
+    assert!((1..5).contains(&asked("down")), "{}", asked("down"));
+    up.stopped().await;
+    // There is no other any more.
+    let answer =
+        server.ask(Method::POST, &Pair::path(Way::ToClient, "who"), &[], Bytes::new()).await;
+    assert_eq!(answer.contract().3, "app-refused");
+    down.stopped().await;
+    server.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_process_of_an_instance_takes_the_place_of_the_old_one() {
     let pki = Pki::default();
     let server = pki.server(NodeArgs::default(), Registry::new()).await;

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use restpipe_pipe::clock::{fraction, now};
 use restpipe_pipe::pb::CancelReason;
-use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, PipeHandle, Reply};
+use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, Reply};
 use tracing::{Instrument, debug, debug_span};
 
 use super::body::GatewayBody;
@@ -20,7 +20,7 @@ use super::upload::Upload;
 use super::{Gateway, answer};
 use crate::event::{INLINE_BODY, Verb};
 use crate::headers;
-use crate::router::Absent;
+use crate::router::{Absent, Peer};
 use crate::telemetry::code_word;
 
 /// How often an event is sent again after it was refused, or lost and safe.
@@ -99,13 +99,13 @@ impl Gateway {
         let Asked { verb, head, deadline, wait_until } = asked;
         let mut tries = Tries::default();
         loop {
-            let pipe = match self.pipe(target, wait_until).await {
-                Ok(pipe) => pipe,
+            let peer = match self.peer_of(target, wait_until).await {
+                Ok(peer) => peer,
                 Err(problem) => return Err(tries.problem(verb, problem)),
             };
             let call =
                 Call { head: head.clone(), body: body.clone(), end: true, deadline, wait_until };
-            let error = match send(&pipe, call).await {
+            let error = match send(&peer, call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
@@ -132,11 +132,11 @@ impl Gateway {
         let Asked { verb, head, deadline, wait_until } = asked;
         let read = first.len() as u64;
         let mut picks = 0;
-        let started = loop {
-            let pipe = self.pipe(target, wait_until).await?;
+        let (peer, started) = loop {
+            let peer = self.peer_of(target, wait_until).await?;
             let (head, body) = (head.clone(), first.clone());
-            match pipe.start(Call { head, body, end: false, deadline, wait_until }).await {
-                Ok(started) => break started,
+            match peer.pipe.start(Call { head, body, end: false, deadline, wait_until }).await {
+                Ok(started) => break (peer, started),
                 // Nothing of the body beyond its first part has been read.
                 Err(error) if is_gone(&error) && picks < MAX_PICKS => picks += 1,
                 Err(error) => return Err(Problem::of_call(verb, &error)),
@@ -146,16 +146,16 @@ impl Gateway {
         if let Some(sender) = started.body {
             tokio::spawn(pump(rest, sender, read, self.limits.body, broken.clone()));
         }
-        started.reply.wait().await.map_err(|error| {
+        noted(&peer, started.reply.wait().await).map_err(|error| {
             // The caller's own body is what failed, if that did.
             broken.get().cloned().unwrap_or_else(|| Problem::of_call(verb, &error))
         })
     }
 
-    /// A usable pipe to `target`, waited for if need be.
-    async fn pipe(&self, target: &Target, wait_until: Instant) -> Result<PipeHandle, Problem> {
-        if let Some(pipe) = self.router.pick(target) {
-            return Ok(pipe);
+    /// Who answers for `target` by a usable pipe, waited for if need be.
+    async fn peer_of(&self, target: &Target, wait_until: Instant) -> Result<Arc<Peer>, Problem> {
+        if let Some(peer) = self.router.pick(target) {
+            return Ok(peer);
         }
         let absent = self.router.absence(target);
         let pointless = absent == Absent::Suspended
@@ -169,8 +169,8 @@ impl Gateway {
                     return Err(Problem::new(ProblemCode::Draining, "this node is stopping"));
                 }
                 waited = tokio::time::timeout_at(wait_until.into(), wait) => {
-                    if let Ok(pipe) = waited {
-                        return Ok(pipe);
+                    if let Ok(peer) = waited {
+                        return Ok(peer);
                     }
                 }
             }
@@ -179,8 +179,20 @@ impl Gateway {
     }
 }
 
-async fn send(pipe: &PipeHandle, call: Call) -> Result<Reply, CallError> {
-    pipe.start(call).await?.reply.wait().await
+async fn send(peer: &Peer, call: Call) -> Result<Reply, CallError> {
+    noted(peer, peer.pipe.start(call).await?.reply.wait().await)
+}
+
+/// Notes whether the peer's app takes calls, for the choice of later ones.
+fn noted(peer: &Peer, result: Result<Reply, CallError>) -> Result<Reply, CallError> {
+    match &result {
+        Ok(_) => peer.refusals.answered(),
+        Err(CallError::Refused { reason: CancelReason::RefusedByApp, .. }) => {
+            peer.refusals.refused(now());
+        }
+        Err(_) => {}
+    }
+    result
 }
 
 /// What was tried for one event, and what is known of its handler from that.

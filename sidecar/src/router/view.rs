@@ -10,7 +10,7 @@ use restpipe_pipe::tls::Verified;
 use restpipe_pipe::{PipeHandle, PipeState};
 use serde::{Deserialize, Serialize};
 
-use super::{Absent, Peer};
+use super::{Absent, Peer, Refusals};
 use crate::presence::{Change, PresenceEvent};
 
 /// Bytes of a boot id, and of a fingerprint: a peer may say anything in HELLO,
@@ -64,8 +64,20 @@ impl Peer {
     ) -> Self {
         let Verified { chain, leaf, root, address } = verified;
         let (not_after, serial, epoch) = (leaf.not_after, leaf.serial, hello.epoch);
-        let since = SystemTime::now();
-        Self { key, hostname, pipe, hello, address, chain, not_after, serial, root, since, epoch }
+        Self {
+            key,
+            hostname,
+            pipe,
+            hello,
+            address,
+            chain,
+            not_after,
+            serial,
+            root,
+            since: SystemTime::now(),
+            epoch,
+            refusals: Refusals::default(),
+        }
     }
 
     /// Whether it is an operator, which no table shows.

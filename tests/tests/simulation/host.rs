@@ -9,7 +9,7 @@ use restpipe::Registry;
 use restpipe::dispatch::{Dispatcher, PeerService};
 use restpipe::gateway::{Gateway, GatewayLimits, serve_stream};
 use restpipe::presence::Presence;
-use restpipe::router::{Peer, Router, SERVER};
+use restpipe::router::{Peer, Refusals, Router, SERVER};
 use restpipe::telemetry::Recorder;
 use restpipe_config::{HandlerSettings, Role};
 use restpipe_pipe::pb::Hello;
@@ -120,6 +120,7 @@ impl Host {
                 serial: String::new(),
                 root: None,
                 since: SystemTime::now(),
+                refusals: Refusals::default(),
                 epoch: if role == restpipe_pipe::Role::Dialer { epoch } else { hello.epoch },
                 hello,
             });
