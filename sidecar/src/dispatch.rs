@@ -38,6 +38,9 @@ use crate::telemetry::{Recorder, Served};
 /// Bytes of a traceback or of a failed executable's stderr that are passed on.
 const MAX_TRACEBACK: usize = 16 * 1024;
 
+/// Headers that an event gets on its way to the app.
+const MORE_HEADERS: usize = 5;
+
 /// How an event ended on this side.
 pub(crate) enum Answer {
     /// A handler answered.
@@ -229,7 +232,7 @@ fn to_event(
         .iter()
         .try_for_each(|arg| path::check_segment(arg))
         .map_err(|error| error.to_string())?;
-    let headers = headers::from_wire(head.headers)?;
+    let headers = headers::from_wire(head.headers, MORE_HEADERS)?;
     if !head.mime.is_empty() && http::HeaderValue::from_str(&head.mime).is_err() {
         return Err("the content type is no header value".to_owned());
     }

@@ -1,10 +1,7 @@
 //! Which headers cross the pipe.
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 use restpipe_pipe::pb;
 
 /// W3C trace context.
@@ -19,88 +16,103 @@ pub(crate) const OUTCOME: HeaderName = HeaderName::from_static("x-event-outcome"
 /// Whether the same request may be sent again.
 pub(crate) const RETRIABLE: HeaderName = HeaderName::from_static("x-event-retriable");
 
-/// Header fields of one hop (RFC 9110, section 7.6.1), and those that the
-/// next hop writes itself.
-const NOT_END_TO_END: [HeaderName; 9] = [
-    CONNECTION,
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    EXPECT,
-    HOST,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Whether a header field crosses the pipe, unless `Connection` names it:
+/// it is none of one hop (RFC 9110, section 7.6.1), none that the next hop
+/// writes itself, and none that only the pipe itself may say.
+fn crosses(name: &HeaderName) -> bool {
+    !matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "content-type"
+            | "expect"
+            | "host"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    ) && !is_hop_or_ours(name.as_str().as_bytes())
+}
 
-/// Takes off `headers` all that does not cross the pipe: one hop's own, what
-/// `Connection` names, and everything that only the pipe itself may say.
-pub(crate) fn strip(headers: &mut HeaderMap) {
-    let mut go: Vec<HeaderName> = headers
+/// Names that an app could take for the pipe's own count as them: CGI and
+/// WSGI fold `_` and `-` into one.
+fn is_hop_or_ours(name: &[u8]) -> bool {
+    let is = |prefix: &[u8]| {
+        name.len() >= prefix.len()
+            && name.iter().zip(prefix).all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
+    };
+    is(b"x-event-") || is(b"restpipe-") || is(b"proxy-") || is(b"keep-alive")
+}
+
+/// What `Connection` names.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    // Most requests have few headers, and of those that go only one or two.
-    let goes = |name: &&HeaderName| NOT_END_TO_END.contains(name) || is_hop_or_ours(name);
-    go.extend(headers.keys().filter(goes).cloned());
-    for name in go {
-        headers.remove(name);
-    }
+        .collect()
 }
 
-/// Names that an app could take for the pipe's own count as them: CGI and
-/// WSGI fold `_` and `-` into one.
-fn is_hop_or_ours(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    let is = |prefix: &str| {
-        name.len() >= prefix.len()
-            && name.bytes().zip(prefix.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    };
-    is("x-event-") || is("restpipe-") || is("proxy-") || is("keep-alive")
-}
-
-/// Headers as the pipe carries them.
+/// What of `headers` crosses the pipe, as the pipe carries it.
 pub(crate) fn to_wire(headers: &HeaderMap) -> Vec<pb::Header> {
-    let header = |(name, value): (&HeaderName, &HeaderValue)| pb::Header {
-        name: name.as_str().to_owned(),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    };
-    headers.iter().map(header).collect()
+    let named = named_by_connection(headers);
+    // One more for a trace.
+    let mut wire = Vec::with_capacity(headers.len() + 1);
+    let crossing = headers.iter().filter(|(name, _)| crosses(name) && !named.contains(name));
+    wire.extend(crossing.map(|(name, value)| header(name, value)));
+    wire
 }
 
-/// Headers that a peer sent, less what it may not say.
+fn header(name: &HeaderName, value: &HeaderValue) -> pb::Header {
+    pb::Header { name: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) }
+}
+
+/// Headers that a peer sent, less what it may not say, with room for `more`.
 ///
 /// # Errors
 /// If one is no header.
-pub(crate) fn from_wire(wire: Vec<pb::Header>) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::with_capacity(wire.len());
+pub(crate) fn from_wire(wire: Vec<pb::Header>, more: usize) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::with_capacity(wire.len() + more);
+    let mut named = HeaderMap::new();
     for pb::Header { name, value } in wire {
         let parsed = HeaderName::from_bytes(name.as_bytes());
         let name = parsed.map_err(|_| "a header's name is none that HTTP allows".to_owned())?;
         let value = HeaderValue::from_maybe_shared(value)
             .map_err(|_| format!("the value of {name} is none that HTTP allows"))?;
-        headers.append(name, value);
+        if crosses(&name) {
+            headers.append(name, value);
+        } else if name == CONNECTION {
+            named.append(name, value);
+        }
     }
-    strip(&mut headers);
+    for name in named_by_connection(&named) {
+        headers.remove(name);
+    }
     Ok(headers)
 }
 
-/// Gives a request that is in no trace one of its own, not sampled, so that
-/// the logs of both nodes can be put together.
-pub(crate) fn trace(headers: &mut HeaderMap) {
-    if headers.contains_key(TRACEPARENT) {
-        return;
-    }
+/// The trace that a request is in; one that is in none gets its own, not
+/// sampled, so that the logs of both nodes can be put together.
+pub(crate) fn trace_of(headers: &HeaderMap) -> HeaderValue {
+    headers.get(TRACEPARENT).cloned().unwrap_or_else(new_trace)
+}
+
+fn new_trace() -> HeaderValue {
     // Neither id may be zero (W3C Trace Context, section 3.2.2).
     let (trace, span) = (rand::random::<u128>() | 1, rand::random::<u64>() | 1);
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
     put_hex(&mut text[3..35], &trace.to_be_bytes());
     put_hex(&mut text[36..52], &span.to_be_bytes());
-    if let Ok(value) = HeaderValue::from_bytes(&text) {
-        headers.insert(TRACEPARENT, value);
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Sees to it that headers say in which trace they are: their `Connection` may
+/// have named even that.
+pub(crate) fn put_trace(wire: &mut Vec<pb::Header>, trace: &HeaderValue) {
+    if !wire.iter().any(|header| header.name == TRACEPARENT.as_str()) {
+        wire.push(header(&TRACEPARENT, trace));
     }
 }
 
@@ -129,10 +141,20 @@ mod tests {
             let name: HeaderName = name.parse().expect("a name");
             headers.append(name, value.parse().expect("a value"));
         }
-        strip(&mut headers);
-        let mut kept: Vec<_> = headers.keys().map(ToString::to_string).collect();
+        let mut kept: Vec<_> = to_wire(&headers).into_iter().map(|header| header.name).collect();
         kept.sort();
+        let mut taken: Vec<_> = from_wire(all_of(&headers), 0)
+            .expect("headers")
+            .keys()
+            .map(ToString::to_string)
+            .collect();
+        taken.sort();
+        assert_eq!(kept, taken, "what is not sent is not taken either");
         kept
+    }
+
+    fn all_of(headers: &HeaderMap) -> Vec<pb::Header> {
+        headers.iter().map(|(name, value)| header(name, value)).collect()
     }
 
     #[test]
@@ -152,11 +174,7 @@ mod tests {
 
     #[test]
     fn a_request_in_no_trace_gets_one_that_is_well_formed_and_its_own() {
-        let made = || {
-            let mut headers = HeaderMap::new();
-            trace(&mut headers);
-            headers[TRACEPARENT].to_str().expect("text").to_owned()
-        };
+        let made = || trace_of(&HeaderMap::new()).to_str().expect("text").to_owned();
         let (first, second) = (made(), made());
         assert_ne!(first, second);
         let parts: Vec<&str> = first.split('-').collect();
@@ -167,8 +185,22 @@ mod tests {
 
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, HeaderValue::from_static("theirs"));
-        trace(&mut headers);
-        assert_eq!(headers[TRACEPARENT], "theirs");
+        assert_eq!(trace_of(&headers), "theirs");
+    }
+
+    #[test]
+    fn a_trace_crosses_once_even_where_connection_names_it() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static("theirs"));
+        let crossing = |headers: &HeaderMap| {
+            let mut wire = to_wire(headers);
+            put_trace(&mut wire, &trace_of(headers));
+            wire
+        };
+        let once = [header(&TRACEPARENT, &HeaderValue::from_static("theirs"))];
+        assert_eq!(crossing(&headers), once);
+        headers.insert(CONNECTION, HeaderValue::from_static("traceparent"));
+        assert_eq!(crossing(&headers), once);
     }
 
     #[test]
@@ -185,6 +217,6 @@ mod tests {
     #[test]
     fn a_header_value_with_a_line_break_is_refused() {
         let wire = vec![pb::Header { name: "a".into(), value: Bytes::from_static(b"x\r\nb: y") }];
-        assert!(from_wire(wire).is_err());
+        assert!(from_wire(wire, 0).is_err());
     }
 }

@@ -94,7 +94,9 @@ impl PeerName {
         if text.len() > MAX_NAME {
             return Err(NameError::TooLong(text.len()));
         }
-        if text.parse::<IpAddr>().is_ok() {
+        // Every call comes by here, and most names are seen not to be one at a glance.
+        let may_be_address = text.contains(':') || text.ends_with(|c: char| c.is_ascii_digit());
+        if may_be_address && text.parse::<IpAddr>().is_ok() {
             return Err(NameError::Address(name()));
         }
         if text.contains('*') {
@@ -183,6 +185,12 @@ impl fmt::Debug for PeerName {
 impl Borrow<str> for PeerName {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<PeerName> for Arc<str> {
+    fn from(name: PeerName) -> Self {
+        name.0
     }
 }
 

@@ -308,7 +308,7 @@ impl PipeHandle {
         let stream = {
             let mut next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
             let stream = *next;
-            let command = Command::Request { stream, head, body, end, deadline };
+            let command = Command::Request { stream, head: Box::new(head), body, end, deadline };
             let call =
                 ToDriver::Call { command, stream, settle, room: room.as_ref().map(RoomOwner::new) };
             self.commands.0.send(call).map_err(|_| NotSent::Ended)?;

@@ -59,7 +59,12 @@ impl Responder {
     pub fn reply(mut self, head: ReplyHead, body: Bytes) -> Result<(), HeadTooLarge> {
         self.check(&head)?;
         self.answered = true;
-        self.commands.send(Command::Reply { stream: self.stream, head, body, end: true });
+        self.commands.send(Command::Reply {
+            stream: self.stream,
+            head: Box::new(head),
+            body,
+            end: true,
+        });
         Ok(())
     }
 
@@ -78,7 +83,12 @@ impl Responder {
         let stream = self.stream;
         // If the driver is gone the sender finds its room closed.
         let _ = self.commands.0.send(ToDriver::Room { stream, room: RoomOwner::new(&room) });
-        self.commands.send(Command::Reply { stream, head, body: first, end: false });
+        self.commands.send(Command::Reply {
+            stream,
+            head: Box::new(head),
+            body: first,
+            end: false,
+        });
         Ok(BodySender::new(stream, room, self.commands.clone(), CancelReason::HandlerLost))
     }
 

@@ -3,6 +3,7 @@
 //! A connection is driven by the task of the request that uses it, not by one
 //! of its own: that saves two wake-ups a call.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +45,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What stays as it is in a path segment (RFC 3986, "unreserved").
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The same for a noun, which is segments and the slashes between them.
+const NOUN_SET: &AsciiSet = &SEGMENT.remove(b'/');
+
 const NOUN: HeaderName = HeaderName::from_static("restpipe-noun");
 const FROM: HeaderName = HeaderName::from_static("restpipe-from");
 const DEADLINE: HeaderName = HeaderName::from_static("restpipe-deadline");
@@ -63,11 +67,12 @@ struct Idle(Mutex<Vec<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
-    connection: AppConnection,
+    connection: Box<AppConnection>,
     since: Instant,
 }
 
-/// A connection, driven by whoever polls it.
+/// A connection, driven by whoever polls it. It is a kilobyte and goes from
+/// hand to hand, so it is kept in a box.
 #[derive(Debug)]
 struct AppConnection {
     sender: SendRequest<EventBody>,
@@ -113,7 +118,7 @@ impl Idle {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn keep(&self, connection: AppConnection) {
+    fn keep(&self, connection: Box<AppConnection>) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(Kept { connection, since: now() });
@@ -158,7 +163,7 @@ impl AppClient {
         }
     }
 
-    async fn connection(&self) -> Result<AppConnection, String> {
+    async fn connection(&self) -> Result<Box<AppConnection>, String> {
         while let Some(Kept { mut connection, since }) = self.idle.take() {
             if now() - since < IDLE_LIFE && connection.is_alive().await {
                 return Ok(connection);
@@ -176,7 +181,7 @@ impl AppClient {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| refused(std::io::Error::other(error)))?;
-        Ok(AppConnection { sender, driver, ended: false })
+        Ok(Box::new(AppConnection { sender, driver, ended: false }))
     }
 
     async fn connect(&self) -> std::io::Result<Io> {
@@ -195,7 +200,9 @@ impl AppClient {
 
     fn to_request(&self, event: Event) -> Result<Request<EventBody>, http::Error> {
         let noun = encode_noun(&event.noun);
-        let mut path = format!("/{noun}");
+        let mut path = String::with_capacity(1 + noun.len());
+        path.push('/');
+        path.push_str(&noun);
         for arg in &event.args {
             path.push('/');
             path.extend(utf8_percent_encode(arg, SEGMENT));
@@ -210,7 +217,7 @@ impl AppClient {
         let headers = request.headers_mut();
         *headers = event.headers;
         headers.insert(HOST, self.host.clone());
-        headers.insert(NOUN, HeaderValue::try_from(noun)?);
+        headers.insert(NOUN, HeaderValue::from_str(&noun)?);
         headers.insert(FROM, HeaderValue::try_from(event.peer.as_ref())?);
         if !event.mime.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::try_from(event.mime)?);
@@ -222,10 +229,9 @@ impl AppClient {
         Ok(request)
     }
 
-    fn to_reply(&self, response: Response<Incoming>, connection: AppConnection) -> Answer {
-        let (mut parts, body) = response.into_parts();
-        let mime = parts.headers.remove(CONTENT_TYPE);
-        let mime = mime.and_then(|mime| mime.to_str().ok().map(str::to_owned)).unwrap_or_default();
+    fn to_reply(&self, response: Response<Incoming>, connection: Box<AppConnection>) -> Answer {
+        let (parts, body) = response.into_parts();
+        let mime = headers::text(parts.headers.get(CONTENT_TYPE)).to_owned();
         let declared =
             parts.headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
         let own_code = parts
@@ -235,7 +241,6 @@ impl AppClient {
         let status = parts.status;
         let code =
             own_code.unwrap_or(if status.is_success() { CODE_OK } else { status.as_u16().into() });
-        headers::strip(&mut parts.headers);
         let body = if body.is_end_stream() {
             self.idle.keep(connection);
             ReplyBody::Whole(Bytes::new())
@@ -257,10 +262,8 @@ impl AppClient {
 }
 
 /// A noun as it stands in the path: each segment encoded, slashes kept.
-fn encode_noun(noun: &str) -> String {
-    let segments: Vec<String> =
-        noun.split('/').map(|segment| utf8_percent_encode(segment, SEGMENT).to_string()).collect();
-    segments.join("/")
+fn encode_noun(noun: &str) -> Cow<'_, str> {
+    utf8_percent_encode(noun, NOUN_SET).into()
 }
 
 fn broken(error: &hyper::Error) -> String {
@@ -271,7 +274,7 @@ fn broken(error: &hyper::Error) -> String {
 /// gives the connection back.
 struct AppBody {
     body: Incoming,
-    connection: Option<AppConnection>,
+    connection: Option<Box<AppConnection>>,
     idle: Arc<Idle>,
 }
 

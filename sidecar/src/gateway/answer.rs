@@ -10,6 +10,9 @@ use super::problem::Problem;
 use crate::event::Verb;
 use crate::headers::{self, OUTCOME, RETURN_CODE};
 
+/// Headers that an answer has beside those of the reply.
+const OWN_HEADERS: usize = 4;
+
 /// The response, and the return code in it.
 ///
 /// # Errors
@@ -25,7 +28,7 @@ pub(super) fn of_reply(verb: Verb, reply: Reply) -> Result<(Response<GatewayBody
     let status = status
         .filter(|status| !status.is_informational() && status.as_u16() < 600)
         .ok_or_else(|| bad(format!("{} is no final HTTP status", head.status)))?;
-    let mut headers = headers::from_wire(head.headers).map_err(bad)?;
+    let mut headers = headers::from_wire(head.headers, OWN_HEADERS).map_err(bad)?;
     if !head.mime.is_empty() {
         let mime = HeaderValue::try_from(head.mime)
             .map_err(|_| bad("the content type is no header value".to_owned()))?;

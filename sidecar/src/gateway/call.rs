@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use restpipe_pipe::clock::{fraction, now};
 use restpipe_pipe::pb::CancelReason;
 use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, Reply};
@@ -45,15 +45,15 @@ impl Gateway {
         &self,
         target: Target,
         path: EventPath,
-        mut request: Request<Upload>,
+        request: Request<Upload>,
     ) -> Response<GatewayBody> {
         let started = now();
-        headers::trace(request.headers_mut());
-        let traceparent = headers::text(request.headers().get(headers::TRACEPARENT));
+        let trace = headers::trace_of(request.headers());
+        let traceparent = headers::text(Some(&trace));
         let span = debug_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent);
         async {
             let verb = Verb::from_method(request.method());
-            let result = self.exchange(&target, path, request).await;
+            let result = self.exchange(&target, path, request, &trace).await;
             let (outcome, word) = match &result {
                 Ok((_, code)) => (Outcome::Executed, code_word(*code)),
                 Err(problem) => (problem.outcome, problem.code.word()),
@@ -76,9 +76,10 @@ impl Gateway {
         target: &Target,
         path: EventPath,
         request: Request<Upload>,
+        trace: &HeaderValue,
     ) -> Result<(Response<GatewayBody>, u32), Problem> {
         let (parts, body) = request.into_parts();
-        let asked = Asked::of(parts, path, &self.limits, now())?;
+        let asked = Asked::of(&parts, path, trace, &self.limits, now())?;
         let verb = asked.verb;
         let reply = match first_part(body, self.limits.body).await? {
             RequestBody::Whole(body) => self.send_whole(target, asked, body).await?,

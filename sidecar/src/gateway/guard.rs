@@ -5,8 +5,6 @@
 //! then is its own, and a browser says in Origin and Sec-Fetch-Site where a
 //! request comes from.
 
-use std::collections::HashSet;
-
 use http::header::{HOST, ORIGIN};
 use http::{HeaderName, Request};
 use restpipe_config::Host;
@@ -19,15 +17,30 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Host names that are this gateway's.
 #[derive(Debug)]
 pub(super) struct Guard {
-    hosts: HashSet<String>,
+    /// A few; without ports, an IPv6 address in brackets.
+    hosts: Vec<String>,
 }
 
 impl Guard {
     pub(super) fn new(more: &[Host]) -> Self {
         let own = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
-        Self {
-            hosts: own.into_iter().chain(more.iter().map(|host| bare(&host.to_string()))).collect(),
-        }
+        let more = more.iter().map(|host| {
+            let host = host.to_string();
+            // An address is configured without brackets and asked for with them.
+            match bare(&host) {
+                address if address.contains(':') && !address.starts_with('[') => {
+                    format!("[{address}]")
+                }
+                name => name.to_owned(),
+            }
+        });
+        Self { hosts: own.into_iter().chain(more).collect() }
+    }
+
+    /// Whether an authority names this gateway, at whatever port.
+    fn is_own(&self, authority: &str) -> bool {
+        let host = bare(authority);
+        self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
     }
 
     pub(super) fn check<B>(&self, via: Via, request: &Request<B>) -> Result<(), Problem> {
@@ -39,12 +52,8 @@ impl Guard {
                     "the request has no Host header",
                 ));
             };
-            let target = request.uri().authority().map(|authority| bare(authority.as_str()));
-            if ![Some(bare(host)), target]
-                .into_iter()
-                .flatten()
-                .all(|name| self.hosts.contains(&name))
-            {
+            let target = request.uri().authority();
+            if !self.is_own(host) || !target.is_none_or(|target| self.is_own(target.as_str())) {
                 let detail = format!(
                     "Host {host:?} is not this gateway's: ask by localhost, or allow it by --gateway-host"
                 );
@@ -69,8 +78,7 @@ impl Guard {
         let origin = origin.to_str().unwrap_or("null");
         let named = origin.split_once("://").map(|(_, authority)| authority);
         let own = named.is_some_and(|authority| {
-            host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
-                || self.hosts.contains(&bare(authority))
+            host.is_some_and(|host| host.eq_ignore_ascii_case(authority)) || self.is_own(authority)
         });
         if own {
             return Ok(());
@@ -90,21 +98,17 @@ fn host_of<B>(request: &Request<B>) -> Result<Option<&str>, Problem> {
     host.to_str().map(Some).map_err(|_| bad("the Host header is not ASCII"))
 }
 
-/// A host without its port, in lower case.
-fn bare(authority: &str) -> String {
-    let host = match authority.rfind(':') {
+/// A host without its port.
+fn bare(authority: &str) -> &str {
+    match authority.rfind(':') {
         Some(colon)
-            if !authority[colon..].contains(']')
-                && authority[..colon].matches(':').count() == 0
-                || authority[..colon].ends_with(']') =>
+            if authority[..colon].ends_with(']')
+                || !(authority[..colon].contains(':') || authority[colon..].contains(']')) =>
         {
             &authority[..colon]
         }
         _ => authority,
-    };
-    let host = host.to_ascii_lowercase();
-    // An address is configured without brackets and asked for with them.
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host }
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! once after, so that `%2F` stays inside its argument and nothing that an
 //! escape hides can change what is addressed.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ pub enum PathError {
 /// # Errors
 /// If it is not a path of the gateway.
 pub fn parse(path: &str) -> Result<Route, PathError> {
-    if path.contains('\\') {
+    if path.as_bytes().contains(&b'\\') {
         return Err(PathError::Backslash);
     }
     if let Some(own) = path.strip_prefix("/-/") {
@@ -113,49 +114,64 @@ pub fn parse(path: &str) -> Result<Route, PathError> {
 
 fn target(raw: &str) -> Result<Target, PathError> {
     let host = decode(raw)?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-    if let Ok(address) = bare.parse() {
-        return Ok(Target::Address(address));
+    match PeerName::parse(&host) {
+        Ok(name) => Ok(Target::Client(name.into())),
+        Err(_) => {
+            let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            let address = inner.unwrap_or(&host).parse();
+            address
+                .map(Target::Address)
+                .map_err(|_| PathError::BadHostname(host.escape_debug().to_string()))
+        }
     }
-    let name = PeerName::parse(&host)
-        .map_err(|_| PathError::BadHostname(host.escape_debug().to_string()))?;
-    Ok(Target::Client(name.as_str().into()))
 }
 
 fn event_path(raw: &str) -> Result<EventPath, PathError> {
-    let (noun, args) = match raw.split_once("//") {
-        Some((noun, args)) => (noun, Some(args)),
+    let (noun, args) = match raw.as_bytes().windows(2).position(|two| two == b"//") {
+        Some(at) => (&raw[..at], Some(&raw[at + 2..])),
         None => (raw, None),
     };
     if noun.is_empty() || noun.starts_with('/') {
         return Err(PathError::NoNoun);
     }
-    let mut decoded = String::with_capacity(noun.len());
-    for segment in noun.split('/') {
+    let noun = decode_noun(noun)?;
+    check_noun(&noun)?;
+    // Nothing behind the // is no argument, not an empty one.
+    let args = args.filter(|args| !args.is_empty());
+    let owned = |arg| decode(arg).map(Cow::into_owned);
+    let args = args.map_or(Ok(Vec::new()), |args| args.split('/').map(owned).collect())?;
+    if args.len() > MAX_ARGS {
+        return Err(PathError::TooManyArgs);
+    }
+    Ok(EventPath { noun, args })
+}
+
+fn decode_noun(raw: &str) -> Result<String, PathError> {
+    if !raw.as_bytes().contains(&b'%') {
+        return Ok(raw.to_owned());
+    }
+    let mut noun = String::with_capacity(raw.len());
+    for segment in raw.split('/') {
         let segment = decode(segment)?;
         if segment.contains('/') {
             return Err(PathError::SlashInNoun);
         }
-        if !decoded.is_empty() {
-            decoded.push('/');
+        if !noun.is_empty() {
+            noun.push('/');
         }
-        decoded.push_str(&segment);
+        noun.push_str(&segment);
         if segment.is_empty() {
             return Err(PathError::EmptySegment);
         }
     }
-    check_noun(&decoded)?;
-    // Nothing behind the // is no argument, not an empty one.
-    let args = args.filter(|args| !args.is_empty());
-    let args = args.map_or(Ok(Vec::new()), |args| args.split('/').map(decode).collect())?;
-    if args.len() > MAX_ARGS {
-        return Err(PathError::TooManyArgs);
-    }
-    Ok(EventPath { noun: decoded, args })
+    Ok(noun)
 }
 
 /// Decodes a segment once and checks it.
-fn decode(raw: &str) -> Result<String, PathError> {
+fn decode(raw: &str) -> Result<Cow<'_, str>, PathError> {
+    if !raw.as_bytes().contains(&b'%') {
+        return check_segment(raw).map(|()| raw.into());
+    }
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
@@ -167,7 +183,7 @@ fn decode(raw: &str) -> Result<String, PathError> {
     }
     let decoded = percent_decode_str(raw).decode_utf8().map_err(|_| PathError::NotUtf8)?;
     check_segment(&decoded)?;
-    Ok(decoded.into_owned())
+    Ok(decoded)
 }
 
 /// Checks a decoded segment or argument.
@@ -178,7 +194,7 @@ pub fn check_segment(segment: &str) -> Result<(), PathError> {
     if matches!(segment, "." | "..") {
         return Err(PathError::Dots);
     }
-    if segment.contains('\0') {
+    if segment.as_bytes().contains(&0) {
         return Err(PathError::Nul);
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use restpipe_pipe::pb::RequestHead;
 
 use super::GatewayLimits;
@@ -26,38 +26,38 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Takes a request's head apart.
+    /// Takes a request's head apart; it is in that trace.
     pub(super) fn of(
-        parts: http::request::Parts,
+        parts: &http::request::Parts,
         path: EventPath,
+        trace: &HeaderValue,
         limits: &GatewayLimits,
         now: Instant,
     ) -> Result<Self, Problem> {
-        let http::request::Parts { method, uri, mut headers, .. } = parts;
-        let Some(verb) = Verb::from_method(&method) else {
+        let http::request::Parts { method, uri, headers, .. } = parts;
+        let Some(verb) = Verb::from_method(method) else {
             let detail = format!("{method} is no verb of the pipe");
             return Err(Problem::new(ProblemCode::MethodNotAllowed, detail));
         };
-        let timeout = timeout(&headers, limits)?;
-        let wait = wait(&headers, limits.wait)?.min(timeout);
-        let body_len = body_len(&headers, limits)?;
-        let mime = match headers.remove(CONTENT_TYPE) {
+        let timeout = timeout(headers, limits)?;
+        let wait = wait(headers, limits.wait)?.min(timeout);
+        let body_len = body_len(headers, limits)?;
+        let mime = match headers.get(CONTENT_TYPE) {
             Some(mime) => mime
                 .to_str()
                 .map(str::to_owned)
                 .map_err(|_| Problem::new(ProblemCode::BadRequest, "Content-Type is not ASCII"))?,
             None => String::new(),
         };
-        headers::strip(&mut headers);
-        // Its `Connection` may have named even that.
-        headers::trace(&mut headers);
+        let mut crossing = headers::to_wire(headers);
+        headers::put_trace(&mut crossing, trace);
         let head = RequestHead {
             verb: verb.to_wire().into(),
             noun: path.noun,
             args: path.args,
             query: uri.query().unwrap_or_default().to_owned(),
             mime,
-            headers: headers::to_wire(&headers),
+            headers: crossing,
             body_len,
             ..RequestHead::default()
         };
@@ -136,7 +136,7 @@ mod tests {
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let path = EventPath { noun: "time".into(), args: Vec::new() };
         let now = Instant::now();
-        let asked = Asked::of(parts, path, &LIMITS, now)
+        let asked = Asked::of(&parts, path, &HeaderValue::from_static("-"), &LIMITS, now)
             .map_err(|problem| problem.code.status().as_u16())?;
         Ok(((asked.deadline - now).as_millis() as u64, (asked.wait_until - now).as_millis() as u64))
     }

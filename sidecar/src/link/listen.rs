@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use restpipe_identity::{Credentials, PeerName, Usage, peer_name};
 use restpipe_pipe::pb::GoAwayReason;
 use restpipe_pipe::tls::{HANDSHAKE_TIMEOUT, Refusal, Verified, tune};
-use restpipe_pipe::{NoEvents, Role, Service};
+use restpipe_pipe::{NoEvents, Role, Service, Why};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -159,12 +160,18 @@ impl Shared {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, silent: Turn) {
-        match self.secure(stream, address, silent).await {
-            Ok(Secured { stream, verified, credentials, turn }) => {
-                self.open(stream, verified, credentials, turn).await;
-            }
-            Err(refusal) => self.refuse(address, &refusal),
-        }
+        // What only the beginning needs is some kilobytes, and would be kept
+        // for as long as the pipe lives: hence the boxes.
+        let secured = match Box::pin(self.secure(stream, address, silent)).await {
+            Ok(secured) => secured,
+            Err(refusal) => return self.refuse(address, &refusal),
+        };
+        let Some(Opened { peer, credentials, driver }) = Box::pin(self.open(secured)).await else {
+            return;
+        };
+        self.parts.keep(peer, credentials).await;
+        // The driver says goodbye before it ends.
+        let _ = driver.await;
     }
 
     /// TLS. A connection takes one of the few turns for it when its first
@@ -252,13 +259,9 @@ impl Shared {
         Err((GoAwayReason::Full, format!("this server has its {pipes} pipes")))
     }
 
-    async fn open(
-        &self,
-        stream: TlsStream<TcpStream>,
-        verified: Verified,
-        credentials: Arc<Credentials>,
-        turn: Turn,
-    ) {
+    /// HELLO, and who it is. `None` where it may not stay, which it has been told.
+    async fn open(&self, secured: Secured) -> Option<Opened> {
+        let Secured { stream, verified, credentials, turn } = secured;
         let mut config = self.parts.config(&credentials, 0, Vec::new());
         let admitted = self.admit(&verified);
         let service: Arc<dyn Service> = match &admitted {
@@ -280,13 +283,16 @@ impl Shared {
                 self.failed(address, restpipe_pipe::error::word(reason), &detail);
                 pipe.go_away(reason, &detail, REFUSED_RETRY);
                 driver.await;
-                return;
+                return None;
             }
         };
-        let task = tokio::spawn(driver);
+        let driver = tokio::spawn(driver);
         let hello = match pipe.opened().await {
             Ok(info) => info.hello,
-            Err(why) => return self.failed(address, why.reason(), &why.to_string()),
+            Err(why) => {
+                self.failed(address, why.reason(), &why.to_string());
+                return None;
+            }
         };
         drop(turn);
         if key.is_some()
@@ -295,8 +301,8 @@ impl Shared {
             // Several may have been let in while one place was left.
             self.failed(address, restpipe_pipe::error::word(reason), &detail);
             pipe.go_away(reason, &detail, REFUSED_RETRY);
-            let _ = task.await;
-            return;
+            let _ = driver.await;
+            return None;
         }
         debug!(peer = %hostname, software = %hello.software, "peer said hello");
         let peer = Peer::new(key, hostname, pipe, hello, verified);
@@ -305,10 +311,15 @@ impl Shared {
         if let Some(Err(why)) = peer.key.as_deref().map(|name| self.parts.router.admit(name)) {
             peer.turn_away(why);
         }
-        self.parts.keep(peer, credentials).await;
-        // The driver says goodbye before it ends.
-        let _ = task.await;
+        Some(Opened { peer, credentials, driver })
     }
+}
+
+/// A pipe that is up, and the task that drives it.
+struct Opened {
+    peer: Arc<Peer>,
+    credentials: Arc<Credentials>,
+    driver: JoinHandle<Why>,
 }
 
 /// A peer that TLS has verified, and its turn.

@@ -14,8 +14,9 @@ pub enum Command {
     Request {
         /// An id that this side owns.
         stream: u64,
-        /// Fits a frame; its deadline and credit are filled in here.
-        head: RequestHead,
+        /// Fits a frame; its deadline and credit are filled in here. In a box,
+        /// since a pipe's channel has room for 32 commands at any time.
+        head: Box<RequestHead>,
         /// The first bytes of the body, at most 16 KiB.
         body: Bytes,
         /// Whether they are all.
@@ -28,7 +29,7 @@ pub enum Command {
         /// The stream.
         stream: u64,
         /// Fits a frame.
-        head: ReplyHead,
+        head: Box<ReplyHead>,
         /// The first bytes of the body, at most 16 KiB.
         body: Bytes,
         /// Whether they are all.

@@ -155,7 +155,7 @@ impl Session {
         }
     }
 
-    pub(super) fn send_reply(&mut self, stream: u64, head: ReplyHead, body: Bytes, end: bool) {
+    pub(super) fn send_reply(&mut self, stream: u64, head: Box<ReplyHead>, body: Bytes, end: bool) {
         let Some(event) = self.incoming.get_mut(&stream).filter(|event| !event.settled) else {
             // Answered before, cancelled, or its handler has long ended.
             self.outputs.push_back(Output::StopBody { stream });

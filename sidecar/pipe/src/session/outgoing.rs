@@ -43,7 +43,7 @@ impl Session {
         &mut self,
         now: Instant,
         stream: u64,
-        mut head: RequestHead,
+        mut head: Box<RequestHead>,
         body: Bytes,
         end: bool,
         deadline: Instant,

@@ -25,6 +25,8 @@ enum Head {
 struct Opening {
     stream: u64,
     head: Head,
+    /// Bytes of the head with its length before it.
+    head_len: usize,
     body: Bytes,
     end: bool,
 }
@@ -140,26 +142,26 @@ impl Queue {
     pub(super) fn request(
         &mut self,
         stream: u64,
-        head: RequestHead,
+        head: Box<RequestHead>,
         body: Bytes,
         end: bool,
         credit: u64,
     ) {
-        let head_len = head::framed_len(&head);
-        self.open(stream, Head::Request(Box::new(head)), head_len, body, end, credit);
+        let head_len = head::framed_len(head.as_ref());
+        self.open(stream, Head::Request(head), head_len, body, end, credit);
     }
 
     /// Queues a reply.
     pub(super) fn reply(
         &mut self,
         stream: u64,
-        head: ReplyHead,
+        head: Box<ReplyHead>,
         body: Bytes,
         end: bool,
         credit: u64,
     ) {
-        let head_len = head::framed_len(&head);
-        self.open(stream, Head::Reply(Box::new(head)), head_len, body, end, credit);
+        let head_len = head::framed_len(head.as_ref());
+        self.open(stream, Head::Reply(head), head_len, body, end, credit);
     }
 
     fn open(
@@ -188,7 +190,7 @@ impl Queue {
             }
             self.bodies.insert(stream, rest);
         }
-        self.heads.push_back(Opening { stream, head, body: inline, end: whole });
+        self.heads.push_back(Opening { stream, head, head_len, body: inline, end: whole });
     }
 
     /// Queues more of a body. `false` if nobody wants it any more.
@@ -260,11 +262,11 @@ impl Queue {
     }
 
     fn send_head(&mut self, opening: Opening, batch: &mut Batch, sent: &mut Vec<Sent>) {
-        let Opening { stream, head, body, end } = opening;
+        let Opening { stream, head, head_len, body, end } = opening;
         let start = batch.flat.len();
-        let (kind, head_len) = match &head {
-            Head::Request(head) => (Kind::Req, head::framed_len(head.as_ref())),
-            Head::Reply(head) => (Kind::Rep, head::framed_len(head.as_ref())),
+        let kind = match &head {
+            Head::Request(_) => Kind::Req,
+            Head::Reply(_) => Kind::Rep,
         };
         let len = head_len + body.len();
         Frame::put_header(
@@ -354,7 +356,7 @@ mod tests {
     /// Streams whose heads have left, with so many bytes queued each.
     fn with_bulk(queue: &mut Queue, streams: &[u64], bytes: usize) {
         for stream in streams {
-            queue.reply(*stream, ReplyHead::default(), Bytes::new(), false, bytes as u64);
+            queue.reply(*stream, Box::default(), Bytes::new(), false, bytes as u64);
         }
         frames(queue, &mut Vec::new());
         for stream in streams {
@@ -366,7 +368,7 @@ mod tests {
     fn control_goes_before_heads_and_heads_before_bulk() {
         let mut queue = Queue::default();
         with_bulk(&mut queue, &[2], 100_000);
-        queue.request(1, RequestHead::default(), Bytes::new(), true, 0);
+        queue.request(1, Box::default(), Bytes::new(), true, 0);
         queue.control(Kind::Ping, 0, head::ping_payload(1));
         let order: Vec<_> = frames(&mut queue, &mut Vec::new()).iter().map(|f| f.0).collect();
         assert_eq!(order[..3], [Kind::Ping, Kind::Req, Kind::Data]);
@@ -385,7 +387,7 @@ mod tests {
         let mut queue = Queue::default();
         with_bulk(&mut queue, &[2], 40_000);
         for stream in 0..9 {
-            queue.request(2 * stream + 1, RequestHead::default(), vec![0; 16_000].into(), true, 0);
+            queue.request(2 * stream + 1, Box::default(), vec![0; 16_000].into(), true, 0);
         }
         let kinds: Vec<_> = frames(&mut queue, &mut Vec::new()).iter().map(|f| f.0).collect();
         assert_eq!(kinds, [Kind::Req, Kind::Req, Kind::Req, Kind::Req, Kind::Req, Kind::Data]);
@@ -394,7 +396,7 @@ mod tests {
     #[test]
     fn nothing_is_sent_without_credit_and_the_rest_follows_with_it() {
         let mut queue = Queue::default();
-        queue.reply(2, ReplyHead::default(), Bytes::new(), false, 10);
+        queue.reply(2, Box::default(), Bytes::new(), false, 10);
         let mut sent = Vec::new();
         frames(&mut queue, &mut sent);
         assert_eq!(sent, [Sent::Room(2, 10)]);
@@ -408,9 +410,9 @@ mod tests {
     fn a_body_never_overtakes_its_head() {
         let mut queue = Queue::default();
         for stream in 0..5 {
-            queue.reply(2 * stream + 2, ReplyHead::default(), vec![0; 16_000].into(), true, 0);
+            queue.reply(2 * stream + 2, Box::default(), vec![0; 16_000].into(), true, 0);
         }
-        queue.reply(100, ReplyHead::default(), Bytes::new(), false, 1_000);
+        queue.reply(100, Box::default(), Bytes::new(), false, 1_000);
         queue.data(100, vec![0; 10].into(), true);
         let first = frames(&mut queue, &mut Vec::new());
         assert!(first.iter().all(|f| f.1 != 100));
@@ -421,7 +423,7 @@ mod tests {
     #[test]
     fn a_body_too_large_for_its_head_s_frame_goes_on_behind_it() {
         let mut queue = Queue::default();
-        queue.request(1, RequestHead::default(), vec![0; 20_000].into(), true, 16 * 1024);
+        queue.request(1, Box::default(), vec![0; 20_000].into(), true, 16 * 1024);
         let sent = frames(&mut queue, &mut Vec::new());
         assert_eq!(sent.iter().map(|f| f.0).collect::<Vec<_>>(), [Kind::Req, Kind::Data]);
         // One byte of length stands before the empty head.
@@ -431,9 +433,9 @@ mod tests {
     #[test]
     fn a_forgotten_request_that_waited_is_known_never_to_have_left() {
         let mut queue = Queue::default();
-        queue.request(1, RequestHead::default(), Bytes::new(), true, 0);
+        queue.request(1, Box::default(), Bytes::new(), true, 0);
         assert!(queue.forget(1));
-        queue.request(3, RequestHead::default(), Bytes::new(), true, 0);
+        queue.request(3, Box::default(), Bytes::new(), true, 0);
         frames(&mut queue, &mut Vec::new());
         assert!(!queue.forget(3));
     }

@@ -157,7 +157,8 @@ impl App {
             sink: Sink::default(),
         };
         self.calls.insert(stream, log);
-        (stream, Command::Request { stream, head, body: vec![1; inline].into(), end, deadline })
+        let (head, body) = (Box::new(head), vec![1; inline].into());
+        (stream, Command::Request { stream, head, body, end, deadline })
     }
 
     pub(crate) fn drop_call(&mut self, stream: u64) -> Command {
@@ -312,7 +313,7 @@ impl Event {
             _ => return, // "hang", "deaf"
         };
         self.answered = true;
-        let head = ReplyHead { status: 200, ..ReplyHead::default() };
+        let head = Box::new(ReplyHead { status: 200, ..ReplyHead::default() });
         out.push(Command::Reply {
             stream,
             head,

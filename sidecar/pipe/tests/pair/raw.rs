@@ -109,7 +109,7 @@ impl Raw {
     /// A call of this side, queued.
     pub(crate) fn call(&mut self, stream: u64, end: bool) {
         let deadline = self.now + Duration::from_secs(60);
-        let head = RequestHead { noun: "x".into(), ..RequestHead::default() };
+        let head = Box::new(RequestHead { noun: "x".into(), ..RequestHead::default() });
         let command = Command::Request { stream, head, body: Bytes::new(), end, deadline };
         self.session.on_command(self.now, command);
     }
