@@ -93,6 +93,33 @@ fn a_namespace_with_a_server_and_links_is_deleted_without_a_rest() {
 }
 
 #[test]
+fn a_guest_s_pipes_are_closed_within_five_seconds_of_its_namespace_s_link() {
+    let shared = crate::shared();
+    let (host, guest) = (shared.cluster.namespace("host"), shared.cluster.namespace("guest"));
+    host.apply(
+        "apiVersion: restpipe.io/v1alpha1\nkind: RestPipeServer\nmetadata: {name: hub}\nspec: {clients: {namespaces: {from: All}}}\n",
+    );
+    host.apply(&crate::deployment("hub", "server", "hub", ""));
+    guest.apply(
+        "apiVersion: restpipe.io/v1alpha1\nkind: RestPipeLink\nmetadata: {name: files}\nspec: {server: {name: hub, namespace: host}, hostname: guest}\n",
+    );
+    guest.apply(&crate::deployment("files", "link", "files", ""));
+    guest.condition("rpl/files", "Ready", "True", POD_TIME);
+    host.curl("deploy/hub", "/client/guest/time").ok();
+
+    shared.cluster.kubectl(&["delete", "namespace", "guest", "--wait=false"]);
+    eventually("the link is gone", POD_TIME, || match guest.find(&["rpl/files"]) {
+        None => Ok(()),
+        Some(link) => Err(link["metadata"].to_string()),
+    });
+    eventually("its pipe is closed", CUT_OFF, || {
+        let peers = host.exec("deploy/hub", &["curl", "-s", "http://localhost:7070/-/peers"]);
+        if peers.output.contains(r#""peers":[]"#) { Ok(()) } else { Err(peers.output) }
+    });
+    host.condition("rps/hub", "Ready", "True", SETTLE_TIME);
+}
+
+#[test]
 fn calls_survive_deleted_pods_and_rollouts_of_either_side() {
     let shared = crate::shared();
     let space = shared.cluster.namespace("rollouts");

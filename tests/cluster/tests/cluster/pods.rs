@@ -28,6 +28,11 @@ spec:
     space.kubectl(&["wait", "--for=condition=Complete", "job/once", "--timeout=120s"]);
     let said = space.kubectl(&["logs", "job/once", "-c", "app"]);
     assert!(said.contains("time_from_server"), "{said}");
+    eventually("the record has only who is still there", SETTLE_TIME, || {
+        let record = space.get(&["rpl", "files"])["status"]["connections"].to_string();
+        let gone = record.contains("files-") && !record.contains("once-");
+        if gone { Ok(()) } else { Err(record) }
+    });
 }
 
 #[test]
