@@ -1,6 +1,9 @@
 //! Frames that a peer should not send.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use restpipe_pipe::limits::{MAX_STRAYS, STRAY_FORGOTTEN};
 use restpipe_pipe::pb::{CancelReason, GoAway, GoAwayReason, Header, Hello, RequestHead};
 use restpipe_pipe::session::{Command, Output};
 use restpipe_pipe::{CallError, Outcome, Role, Why};
@@ -90,7 +93,9 @@ fn a_head_that_cannot_be_read_is_refused_and_the_pipe_goes_on() {
             "{bytes:?}"
         );
     }
-    assert!(raw.outputs().is_empty());
+    let refused = |output: &Output| matches!(output, Output::Refused(CancelReason::RefusedInvalid));
+    let outputs = raw.outputs();
+    assert!(outputs.len() == 6 && outputs.iter().all(refused), "each is told: {outputs:?}");
     assert!(raw.session.is_idle());
 }
 
@@ -114,7 +119,7 @@ fn a_head_of_very_many_parts_is_refused_as_each_costs_more_memory_than_bytes() {
     let mut raw = Raw::opened(Role::Acceptor);
     raw.feed(Kind::Req, 1, true, request(&many, b"")).expect("the pipe goes on");
     raw.feed(Kind::Req, 3, true, request(&args, b"")).expect("the pipe goes on");
-    assert!(raw.outputs().is_empty());
+    assert!(raw.outputs().iter().all(|output| matches!(output, Output::Refused(_))));
     let cancels = Raw::cancels(&raw.sent());
     assert_eq!(cancels, [(1, CancelReason::RefusedInvalid), (3, CancelReason::RefusedInvalid)]);
 }
@@ -142,6 +147,27 @@ fn a_reply_nobody_waits_for_is_counted_and_a_hundred_end_the_pipe() {
     assert_eq!(raw.outputs().len(), 1, "only the first is delivered");
     let error = Raw::protocol_error(raw.feed(Kind::Rep, 1, true, reply(b"")));
     assert!(error.contains("100"), "{error}");
+}
+
+#[test]
+fn a_reply_now_and_then_that_nobody_waits_for_does_not_end_a_pipe_in_a_year() {
+    let mut raw = Raw::opened(Role::Dialer);
+    raw.call(1, true);
+    raw.sent();
+    raw.feed(Kind::Rep, 1, true, reply(b"")).expect("the answer");
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let end = raw.now + year;
+    while raw.now < end {
+        raw.now += year / 50_000;
+        raw.feed(Kind::Rep, 1, true, reply(b"")).expect("dropped, and forgotten later");
+    }
+    // A burst is too much as ever.
+    for _ in 1..MAX_STRAYS {
+        raw.feed(Kind::Rep, 1, true, reply(b"")).expect("dropped and counted");
+    }
+    Raw::protocol_error(raw.feed(Kind::Rep, 1, true, reply(b"")));
+    raw.now += STRAY_FORGOTTEN;
+    raw.feed(Kind::Rep, 1, true, reply(b"")).expect("one was forgotten");
 }
 
 #[test]
@@ -298,7 +324,7 @@ fn another_version_is_told_so_and_the_words_fit_a_frame() {
         let other = Hello { min_version: min, max_version: max, software, ..Hello::default() };
         let why =
             raw.feed(Kind::Hello, 0, false, head::to_bytes(&other)).expect_err("no common version");
-        assert!(matches!(why, Why::ClosedHere(_)));
+        assert_eq!(why.reason(), "version");
         raw.session.say_why(&why);
         raw.session.end(&why);
         let sent = raw.sent();

@@ -12,3 +12,4 @@ mod link;
 mod raw;
 mod schedules;
 mod silence;
+mod slow;
