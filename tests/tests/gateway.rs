@@ -190,6 +190,12 @@ fn a_request_that_hides_another_one_is_answered_once() {
         assert_eq!(answer.header("x-event-return-code"), Some("255"), "cat has no POST");
         assert!(connection.is_closed(), "{headers:?}");
     }
+    // The same length twice is one (section 6.3), and hides nothing.
+    let mut connection = Connection::open(client.gateway());
+    let lengths = ["Content-Length: 5", "Content-Length: 5"];
+    connection.send(with_host("POST /server/cat", &lengths) + "hello" + GOOD);
+    assert_eq!(connection.answer().header("x-event-return-code"), Some("255"));
+    assert!(connection.answer().text().contains("time_from_server"));
     // A bare LF ends a line of the head, as section 2.2 allows, for good.
     let mut connection = Connection::open(client.gateway());
     connection.send("GET /server/cat//a HTTP/1.1\nHost: localhost\nX: a\n\n");
