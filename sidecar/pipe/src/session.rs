@@ -25,8 +25,7 @@ use crate::Role;
 use crate::budget::Budget;
 use crate::error::Why;
 use crate::limits::{
-    HELLO_TIMEOUT, MAX_DETAIL, MAX_STRAYS, PIPE_BUDGET, PipeConfig, REMEMBERED_STREAMS,
-    STAND_BACK_BELOW, STRAY_FORGOTTEN,
+    HELLO_TIMEOUT, MAX_DETAIL, PIPE_BUDGET, PipeConfig, REMEMBERED_STREAMS, STAND_BACK_BELOW,
 };
 use allowance::Allowance;
 pub use batch::Batch;
@@ -94,7 +93,7 @@ impl Session {
             outputs: VecDeque::new(),
             sent: Vec::new(),
             remembered: VecDeque::new(),
-            strays: Allowance::new(now, MAX_STRAYS, STRAY_FORGOTTEN),
+            strays: Allowance::of_strays(now),
             told_last: None,
             heard_last: false,
         }

@@ -51,7 +51,9 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
 fn noise(len: usize) -> Vec<u8> {
     let mut seed = 0x9e37_79b9_u32;
     let mut next = || {
-        (seed ^= seed << 13, seed ^= seed >> 17, seed ^= seed << 5);
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
         (seed >> 8) as u8
     };
     (0..len).map(|_| next()).collect()

@@ -61,6 +61,8 @@ fn p5() -> Vec<Row> {
             header(0, PING, 0, 0, 0, 0),
             End::Pipe("0 bytes where 8 are due"),
         ),
+        // Not refused for its event alone: no node makes such a frame, so what
+        // made this one has lost count, or means harm.
         row("P5: one byte over the limit", header(over, DATA, 0, 2, 0, 1), End::Pipe("16369")),
         row(
             "P5: one byte over the limit of a type that is skipped",

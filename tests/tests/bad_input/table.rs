@@ -42,7 +42,7 @@ const INVALID: (&str, &str) =
     ("restpipe_events_total", "code=\"invalid\",direction=\"in\",outcome=\"refused\"");
 
 /// A token of no test's own.
-const ALIVE: u64 = 0x0a11_7e;
+const ALIVE: u64 = 0xa11_7e00;
 
 impl End {
     /// What counts it.

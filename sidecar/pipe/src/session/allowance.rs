@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::limits::{MAX_STRAYS, STRAY_FORGOTTEN};
+
 /// So many at once, and one more each time a while has passed.
 #[derive(Debug)]
 pub(super) struct Allowance {
@@ -12,7 +14,12 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    pub(super) fn new(now: Instant, at_once: u32, each: Duration) -> Self {
+    /// For frames of streams that are over.
+    pub(super) fn of_strays(now: Instant) -> Self {
+        Self::new(now, MAX_STRAYS, STRAY_FORGOTTEN)
+    }
+
+    fn new(now: Instant, at_once: u32, each: Duration) -> Self {
         Self { at_once, each, whole: now }
     }
 

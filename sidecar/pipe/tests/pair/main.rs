@@ -13,3 +13,4 @@ mod raw;
 mod schedules;
 mod silence;
 mod slow;
+mod strays;
