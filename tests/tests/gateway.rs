@@ -268,6 +268,23 @@ fn bodies_over_the_limit_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_body_that_stops_is_answered_408_after_30_s_and_nothing_of_it_is_sent() {
+    let site = Site::new();
+    let app = App::tcp(|_| Say::json("1"));
+    let (_server, client) = site.pair_of(|server| server.flag("--app", app.url()), |client| client);
+    let began = Instant::now();
+    let mut stopped = Connection::open(client.gateway());
+    stopped.send(with_host("POST /server/stops", &["Content-Length: 900"]) + "short");
+    let answer = stopped.answer();
+    assert_eq!(answer.outcome(), (408, "not-sent", "false"), "G4: {}", answer.text());
+    assert_eq!(answer.code(), "body-timeout");
+    let took = began.elapsed();
+    assert!((29..40).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(app.asked().len(), 0);
+    assert_eq!(get(client.gateway(), "/server/goes-on").text(), "1");
+}
+
+#[test]
 fn heads_that_are_too_slow_are_answered_408_and_idle_connections_closed_in_silence() {
     let site = Site::new();
     let node = site.server().start();

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn who_is_slower_than_the_least_rate_runs_out_of_time_and_who_is_not_never_does() {
         assert_eq!(lasts(1), Some(11));
-        assert_eq!(lasts(512), Some(21));
+        assert_eq!(lasts(512), Some(19));
         assert_eq!(lasts(MIN_FRAME_RATE as usize), None);
     }
 
