@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use restpipe_pipe::limits::{BODY_STALL, CREDIT_STALL, FRAME_PATIENCE, HEARTBEAT, MIN_FRAME_RATE};
-use restpipe_pipe::pb::{CancelReason, GoAway, GoAwayReason, ReplyHead, RequestHead};
+use restpipe_pipe::pb::{CancelReason, GoAway, GoAwayReason, RequestHead};
 use restpipe_pipe::session::{Command, Output};
 use restpipe_pipe::{PipeConfig, Role, Why};
 use restpipe_proto::{Class, Flags, Frame, Kind, MAX_PAYLOAD, head};
@@ -135,8 +135,8 @@ fn answering(credit: u32) -> Raw {
     let mut raw = Raw::opened(Role::Acceptor);
     let head = RequestHead { reply_credit: credit, ..RequestHead::default() };
     raw.feed(Kind::Req, 1, true, request(&head, b"")).expect("an event");
-    let (head, body) = (ReplyHead::default(), Bytes::new());
-    let command = Command::Reply { stream: 1, head, body, end: false };
+    let command =
+        Command::Reply { stream: 1, head: Default::default(), body: Bytes::new(), end: false };
     raw.session.on_command(raw.now, command);
     let chunk = zeros(credit as usize + 1);
     raw.session.on_command(raw.now, Command::Data { stream: 1, chunk, end: false });
