@@ -213,6 +213,10 @@ impl Service for PeerService {
         Box::pin(self.dispatcher.clone().serve(self.peer.clone(), event))
     }
 
+    fn on_refused(&self, reason: CancelReason) {
+        self.dispatcher.recorder.not_taken(reason);
+    }
+
     fn on_heartbeat(&self, rtt: Duration) {
         self.dispatcher.recorder.heartbeat(rtt);
     }

@@ -116,6 +116,12 @@ impl Recorder {
         self.metrics.event("in", "none", Outcome::Refused, word, took);
     }
 
+    /// An event of a peer was refused by its pipe: its head was none, or there
+    /// was no room for it.
+    pub fn not_taken(&self, reason: CancelReason) {
+        self.metrics.refused_event(cancel_word(reason));
+    }
+
     /// The gateway refused a request before any pipe was asked.
     pub fn refused(&self, word: &'static str) {
         self.metrics.refused.with_label_values(&[word]).inc();

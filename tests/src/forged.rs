@@ -126,19 +126,25 @@ fn roots(ca: &Path) -> rustls::RootCertStore {
     Roots::from_pem(&pem).expect("roots").valid_at(SystemTime::now())
 }
 
+/// How somebody dials who shows a certificate, or none; no protocol is named.
+pub(crate) fn client(ca: &Path, shown: Option<&Forged>) -> ClientConfig {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots(ca));
+    match shown.map(Forged::parts) {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key).expect("a pair"),
+        None => config.with_no_client_auth(),
+    }
+}
+
 /// Dials a server node with a certificate; what the server said until it
 /// closed, or the TLS error.
 ///
 /// # Panics
 /// If nobody listens, or the server keeps the connection.
 pub fn dial(server: SocketAddr, ca: &Path, shown: &Forged) -> String {
-    let (chain, key) = shown.parts();
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .with_root_certificates(roots(ca))
-        .with_client_auth_cert(chain, key)
-        .expect("a pair");
+    let mut config = client(ca, Some(shown));
     config.alpn_protocols = vec![ALPN.to_vec()];
     let name = ServerName::try_from(HUB).expect("a name");
     let session = ClientConnection::new(Arc::new(config), name).expect("a session");

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use restpipe_identity::{Credentials, Usage};
 use restpipe_pipe::pb::{
-    Cancel, CancelReason, GoAway, GoAwayReason, Hello, Limits, RequestHead, Verb,
+    Cancel, CancelReason, GoAway, GoAwayReason, Hello, Limits, ReplyHead, RequestHead, Verb,
 };
 use restpipe_proto::{Class, Flags, Frame, Kind, head};
 use rustls::pki_types::ServerName;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use crate::forged::{self, Forged};
 use crate::site::{HUB, Site};
 
 /// Who dials, whom and with what.
@@ -63,6 +65,19 @@ impl Wire {
         Self { server, tls: own.client_config().expect("a client's") }
     }
 
+    /// Whoever shows `shown`, if anything, and offers these protocols, to a
+    /// server at `server` that is of the CA in `ca`.
+    pub fn showing(
+        ca: &Path,
+        server: SocketAddr,
+        shown: Option<&Forged>,
+        protocols: &[&[u8]],
+    ) -> Self {
+        let mut tls = forged::client(ca, shown);
+        tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self { server, tls: Arc::new(tls) }
+    }
+
     /// Connects from an address of its own, without TLS.
     ///
     /// # Errors
@@ -89,8 +104,16 @@ impl Wire {
     /// # Errors
     /// If the server does not want it.
     pub async fn open(&self, from: IpAddr, instance: &str) -> io::Result<WirePeer> {
+        self.open_as(from, &hello_of(instance)).await
+    }
+
+    /// A whole pipe with a HELLO of the test's own, both HELLOs said.
+    ///
+    /// # Errors
+    /// If the server does not want it.
+    pub async fn open_as(&self, from: IpAddr, hello: &Hello) -> io::Result<WirePeer> {
         let stream = self.secure(self.connect(from).await?).await?;
-        WirePeer::greet(stream, instance).await
+        WirePeer::greet(stream, hello).await
     }
 
     /// The first bytes that a TLS client says.
@@ -132,7 +155,7 @@ impl WireServer {
         let stream = self.listener.accept().await?.0;
         stream.set_nodelay(true)?;
         let stream = TlsAcceptor::from(self.tls.clone()).accept(stream).await?;
-        WirePeer::greet(stream.into(), "hub").await
+        WirePeer::greet(stream.into(), &hello_of("hub")).await
     }
 }
 
@@ -151,9 +174,9 @@ impl From<TlsStream<TcpStream>> for WirePeer {
 }
 
 impl WirePeer {
-    async fn greet(stream: TlsStream<TcpStream>, instance: &str) -> io::Result<Self> {
+    async fn greet(stream: TlsStream<TcpStream>, said: &Hello) -> io::Result<Self> {
         let mut peer = Self::from(stream);
-        peer.send(&hello(instance)).await?;
+        peer.send(&frame(Kind::Hello, Flags::NONE, 0, head::to_bytes(said))).await?;
         match peer.next().await? {
             Some(Frame { kind: Kind::Hello, .. }) => Ok(peer),
             other => Err(io::Error::other(format!("no HELLO but {other:?}"))),
@@ -198,6 +221,17 @@ impl WirePeer {
         }
     }
 
+    /// Whether the connection ends here; an end without TLS's goodbye is one.
+    ///
+    /// # Panics
+    /// If another frame comes.
+    pub async fn has_ended(&mut self) -> bool {
+        match self.next().await {
+            Ok(Some(frame)) => panic!("{frame:?} where an end was due"),
+            Ok(None) | Err(_) => true,
+        }
+    }
+
     /// Cuts the connection without a word of TLS or of the protocol.
     pub fn cut(self, how: Cut) {
         how.prepare(self.stream.get_ref().0);
@@ -212,9 +246,19 @@ pub fn frame(kind: Kind, flags: Flags, stream: u64, payload: impl Into<Bytes>) -
     out
 }
 
+/// A frame's header with anything in it; the real ones have a length of 24
+/// bits and two reserved bytes that are zero.
+pub fn header(len: u32, kind: u8, flags: u8, class: u8, reserved: u16, stream: u64) -> Vec<u8> {
+    let len = len.to_be_bytes();
+    let mut out = vec![len[1], len[2], len[3], kind, flags, class];
+    out.extend(reserved.to_be_bytes());
+    out.extend(stream.to_be_bytes());
+    out
+}
+
 /// A HELLO that lets the server open 256 streams.
-pub fn hello(instance: &str) -> BytesMut {
-    let hello = Hello {
+pub fn hello_of(instance: &str) -> Hello {
+    Hello {
         min_version: restpipe_proto::VERSION,
         max_version: restpipe_proto::VERSION,
         instance: instance.to_owned(),
@@ -223,8 +267,7 @@ pub fn hello(instance: &str) -> BytesMut {
         limits: Some(Limits { max_streams: restpipe_proto::DEFAULT_MAX_STREAMS }),
         heartbeat_ms: 60_000,
         ..Hello::default()
-    };
-    frame(Kind::Hello, Flags::NONE, 0, head::to_bytes(&hello))
+    }
 }
 
 /// A request with the first bytes of its body.
@@ -248,6 +291,30 @@ pub fn request(
     frame(Kind::Req, Flags::end_if(end), stream, payload.freeze())
 }
 
+/// A whole answer.
+pub fn reply(stream: u64, body: &[u8]) -> BytesMut {
+    reply_part(stream, body, true)
+}
+
+/// An answer with the first bytes of its body.
+pub fn reply_part(stream: u64, body: &[u8], end: bool) -> BytesMut {
+    let mut payload = BytesMut::new();
+    head::put(&mut payload, &ReplyHead { status: 200, ..ReplyHead::default() }).expect("fits");
+    payload.extend_from_slice(body);
+    frame(Kind::Rep, Flags::end_if(end), stream, payload.freeze())
+}
+
+/// Asks for a sign of life.
+pub fn ping(token: u64) -> BytesMut {
+    frame(Kind::Ping, Flags::NONE, 0, head::ping_payload(token))
+}
+
+/// The sender takes no stream above `last`.
+pub fn go_away(reason: GoAwayReason, last: u64) -> BytesMut {
+    let away = GoAway { last_stream: last, reason: reason.into(), ..GoAway::default() };
+    frame(Kind::GoAway, Flags::NONE, 0, head::to_bytes(&away))
+}
+
 /// The caller is gone.
 pub fn cancel(stream: u64) -> BytesMut {
     let cancel = Cancel { reason: CancelReason::CallerGone.into(), detail: String::new() };
@@ -256,9 +323,7 @@ pub fn cancel(stream: u64) -> BytesMut {
 
 /// A fresh pipe is wanted.
 pub fn replace() -> BytesMut {
-    let away =
-        GoAway { last_stream: u64::MAX, reason: GoAwayReason::Replace.into(), ..GoAway::default() };
-    frame(Kind::GoAway, Flags::NONE, 0, head::to_bytes(&away))
+    go_away(GoAwayReason::Replace, u64::MAX)
 }
 
 /// An address of this machine; there are some 16 million.

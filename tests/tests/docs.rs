@@ -1,7 +1,8 @@
 //! Tables in docs/ that the code can make or check. `UPDATE=1` (`make docs`)
 //! rewrites those that it can make.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use restpipe::gateway::ProblemCode;
 
@@ -70,6 +71,35 @@ fn page(name: &str) -> (PathBuf, String) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     let text = std::fs::read_to_string(&path).expect("the page is there");
     (path, text)
+}
+
+/// The names of all functions in the Rust files below a directory.
+fn functions(dir: &Path, found: &mut HashSet<String>) {
+    for entry in std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"))
+    {
+        let path = entry.path();
+        if path.is_dir() && entry.file_name() != "target" {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            let names = text.lines().filter_map(|line| line.split_once("fn ")?.1.split_once('('));
+            found.extend(names.map(|(name, _)| name.to_owned()));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_page_on_bad_input_names_is_there() {
+    let (_, text) = page("bad-input.md");
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    let tests = rows.filter_map(|row| row.trim_end_matches('|').rsplit_once('|'));
+    let named = tests.flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2));
+    let named: Vec<_> = named.filter(|name| !name.contains(' ')).collect();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut there = HashSet::new();
+    ["tests/tests", "sidecar"].iter().for_each(|dir| functions(&root.join(dir), &mut there));
+    let missing: Vec<_> = named.iter().filter(|name| !there.contains(**name)).collect();
+    assert!(missing.is_empty() && named.len() > 60, "{missing:#?} of {}", named.len());
 }
 
 #[test]

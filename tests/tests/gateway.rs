@@ -190,6 +190,12 @@ fn a_request_that_hides_another_one_is_answered_once() {
         assert_eq!(answer.header("x-event-return-code"), Some("255"), "cat has no POST");
         assert!(connection.is_closed(), "{headers:?}");
     }
+    // The same length twice is one (section 6.3), and hides nothing.
+    let mut connection = Connection::open(client.gateway());
+    let lengths = ["Content-Length: 5", "Content-Length: 5"];
+    connection.send(with_host("POST /server/cat", &lengths) + "hello" + GOOD);
+    assert_eq!(connection.answer().header("x-event-return-code"), Some("255"));
+    assert!(connection.answer().text().contains("time_from_server"));
     // A bare LF ends a line of the head, as section 2.2 allows, for good.
     let mut connection = Connection::open(client.gateway());
     connection.send("GET /server/cat//a HTTP/1.1\nHost: localhost\nX: a\n\n");
@@ -259,6 +265,23 @@ fn bodies_over_the_limit_are_refused_before_anything_is_sent() {
     assert_eq!(connection.answer().text(), "1000");
     let posts = app.asked().iter().filter(|asked| asked.path() == "/size").count();
     assert_eq!(posts, 2, "the refused ones did not reach the app");
+}
+
+#[test]
+fn a_body_that_stops_is_answered_408_after_30_s_and_nothing_of_it_is_sent() {
+    let site = Site::new();
+    let app = App::tcp(|_| Say::json("1"));
+    let (_server, client) = site.pair_of(|server| server.flag("--app", app.url()), |client| client);
+    let began = Instant::now();
+    let mut stopped = Connection::open(client.gateway());
+    stopped.send(with_host("POST /server/stops", &["Content-Length: 900"]) + "short");
+    let answer = stopped.answer();
+    assert_eq!(answer.outcome(), (408, "not-sent", "false"), "G4: {}", answer.text());
+    assert_eq!(answer.code(), "body-timeout");
+    let took = began.elapsed();
+    assert!((29..40).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(app.asked().len(), 0);
+    assert_eq!(get(client.gateway(), "/server/goes-on").text(), "1");
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub trait Service: Send + Sync + 'static {
     /// and nothing else.
     fn serve(&self, event: Incoming) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
+    /// An event was refused before it could be handled.
+    fn on_refused(&self, _reason: CancelReason) {}
+
     /// A ping was answered after `rtt`.
     fn on_heartbeat(&self, _rtt: Duration) {}
 }
@@ -212,10 +215,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Poll::Ready(Ok(0)) => return Err(Why::Eof),
                 Poll::Ready(Ok(got)) => got,
             };
-            self.session.on_bytes(now);
             while let Some(frame) = Frame::decode(&mut self.read)? {
                 self.session.on_frame(now, frame)?;
             }
+            self.session.on_bytes(now, got, self.read.len());
             self.deliver();
             left = left.saturating_sub(got);
             if left == 0 {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use restpipe_proto::pb::{CancelReason, GoAwayReason};
 use restpipe_proto::{FrameError, HeadError};
 
+use crate::limits::MIN_FRAME_RATE;
+
 /// Why a pipe ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
@@ -26,12 +28,20 @@ pub enum Why {
     /// The peer does not read.
     #[error("the peer took no byte for {0:?}")]
     WriteStalled(Duration),
+    /// The peer began a frame and does not get on with it.
+    #[error(
+        "the peer sent part of a frame and more of it slower than {MIN_FRAME_RATE} bytes a second, {0:?} behind: the path to it is overloaded, or it does so on purpose"
+    )]
+    TooSlow(Duration),
     /// The peer sent no HELLO.
     #[error("no HELLO within {0:?} after TLS")]
     NoHello(Duration),
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Protocol(String),
+    /// The peer speaks other versions of it.
+    #[error("{0}")]
+    Version(String),
     /// The peer said that it would not go on.
     #[error("the peer ended the pipe ({}): {detail}", word(*reason))]
     PeerSaid {
@@ -54,9 +64,39 @@ impl Why {
             Self::Io(_) => "io",
             Self::Silent(_) => "silent",
             Self::WriteStalled(_) => "write-stalled",
+            Self::TooSlow(_) => "too-slow",
             Self::NoHello(_) => "no-hello",
             Self::Protocol(_) => "protocol",
+            Self::Version(_) => word(GoAwayReason::Version),
             Self::PeerSaid { reason, .. } => word(*reason),
+        }
+    }
+
+    /// Whether the peer is told goodbye. Who cannot be reached any more, or
+    /// has said goodbye itself, is not.
+    pub fn has_farewell(&self) -> bool {
+        match self {
+            Self::Drained
+            | Self::ClosedHere(_)
+            | Self::TooSlow(_)
+            | Self::Protocol(_)
+            | Self::Version(_) => true,
+            Self::Eof
+            | Self::Io(_)
+            | Self::Silent(_)
+            | Self::WriteStalled(_)
+            | Self::NoHello(_)
+            | Self::PeerSaid { .. } => false,
+        }
+    }
+
+    /// What its GOAWAY says, if one is due for this.
+    pub(crate) fn fault(&self) -> Option<(GoAwayReason, String)> {
+        match self {
+            Self::Protocol(detail) => Some((GoAwayReason::ProtocolError, detail.clone())),
+            Self::TooSlow(_) => Some((GoAwayReason::ProtocolError, self.to_string())),
+            Self::Version(detail) => Some((GoAwayReason::Version, detail.clone())),
+            _ => None,
         }
     }
 }

@@ -13,6 +13,15 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// Default silence after which a side pings. A peer is dead after twice this.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Bytes in a second that a frame comes with at least, once it has begun. A
+/// modem is faster; what is slower holds a read buffer for nothing.
+pub const MIN_FRAME_RATE: u32 = 1024;
+
+/// What a peer may be behind [`MIN_FRAME_RATE`], in time, or twice the
+/// heartbeat if that is more: silence is the heartbeat's to judge. By default
+/// the longest frame is there within 26 s.
+pub const FRAME_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A write that moves no byte for this long ends the pipe: the peer's reader
 /// never waits for an app, so only a broken peer stops reading.
 pub const WRITE_STALL: Duration = Duration::from_secs(10);
@@ -28,6 +37,15 @@ pub const OVERLAP: Duration = Duration::from_secs(2);
 
 /// A body of which the consumer takes no byte for this long is cancelled.
 pub const BODY_STALL: Duration = Duration::from_secs(300);
+
+/// A reply for which the peer gives no credit for this long is cancelled: its
+/// deadline was that of its head, and a peer that keeps to the protocol has
+/// cancelled it by then, since it looks every [`BODY_STALL`].
+///
+/// A request needs no such timer. Until its answer begins its deadline counts,
+/// on both sides; from then on it may go on as long as the answer does, and
+/// that its caller has in hand.
+pub const CREDIT_STALL: Duration = BODY_STALL.saturating_mul(2);
 
 /// Bytes of credit that one stream gets from the budgets at once.
 pub const FIRST_WINDOW: u32 = 256 * 1024;
@@ -66,6 +84,10 @@ pub const MAX_CONTROL_QUEUE: usize = 4 * 1024;
 /// Frames for streams that are over and were not cancelled by this side;
 /// a peer that sends more has lost count.
 pub const MAX_STRAYS: u32 = 100;
+
+/// One of the [`MAX_STRAYS`] is forgotten each time this has passed: a race now
+/// and then must not end a pipe that lives for a year.
+pub const STRAY_FORGOTTEN: Duration = Duration::from_secs(1);
 
 /// Streams cancelled by this side whose late frames are expected.
 pub const REMEMBERED_STREAMS: usize = 1024;

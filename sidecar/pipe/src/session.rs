@@ -4,12 +4,14 @@
 //! and [`Output`]s come out. The caller feeds it until nothing more comes and
 //! calls [`Session::on_timeout`] at [`Session::deadline`].
 
+mod allowance;
 mod batch;
 mod command;
 mod frames;
 mod heartbeat;
 mod incoming;
 mod outgoing;
+mod pace;
 mod queue;
 mod window;
 
@@ -25,11 +27,13 @@ use crate::error::Why;
 use crate::limits::{
     HELLO_TIMEOUT, MAX_DETAIL, PIPE_BUDGET, PipeConfig, REMEMBERED_STREAMS, STAND_BACK_BELOW,
 };
+use allowance::Allowance;
 pub use batch::Batch;
 pub use command::{Command, Output};
 use heartbeat::{Heartbeat, Silence};
 use incoming::IncomingStream;
 use outgoing::OutgoingStream;
+use pace::Pace;
 use queue::{Queue, Sent};
 use window::Budgets;
 
@@ -40,6 +44,7 @@ pub struct Session {
     max_streams: u32,
     budgets: Budgets,
     heartbeat: Heartbeat,
+    pace: Pace,
     /// Until the peer's HELLO: when it is due.
     hello_due: Option<Instant>,
     /// The next id that this side has not used.
@@ -55,7 +60,7 @@ pub struct Session {
     sent: Vec<Sent>,
     /// Streams that this side ended while the peer may still send on them.
     remembered: VecDeque<u64>,
-    strays: u32,
+    strays: Allowance,
     /// The last stream of the peer that is served, once it was told.
     told_last: Option<u64>,
     /// This side has heard that it may open no more streams.
@@ -77,6 +82,7 @@ impl Session {
             max_streams,
             budgets: Budgets { pipe: Budget::new(PIPE_BUDGET), process: budget },
             heartbeat: Heartbeat::new(now, heartbeat),
+            pace: Pace::new(2 * heartbeat),
             hello_due: Some(now + HELLO_TIMEOUT),
             next_own: role.first_stream(),
             last_peer: 0,
@@ -87,7 +93,7 @@ impl Session {
             outputs: VecDeque::new(),
             sent: Vec::new(),
             remembered: VecDeque::new(),
-            strays: 0,
+            strays: Allowance::of_strays(now),
             told_last: None,
             heard_last: false,
         }
@@ -175,25 +181,23 @@ impl Session {
 
     /// When [`Self::on_timeout`] is due.
     pub fn deadline(&self) -> Instant {
-        let mut due = self.heartbeat.deadline();
-        if let Some(hello_due) = self.hello_due {
-            due = due.min(hello_due);
-        }
-        match self.deadlines.first() {
-            Some((first, _)) => due.min(*first),
-            None => due,
-        }
+        let first = self.deadlines.first().map(|(first, _)| *first);
+        let others = [self.hello_due, self.pace.deadline(), first];
+        others.into_iter().flatten().fold(self.heartbeat.deadline(), Instant::min)
     }
 
-    /// Notes that bytes came, even if they are no whole frame yet.
-    pub fn on_bytes(&mut self, now: Instant) {
+    /// Notes that `got` bytes came, of which the last `rest` are no whole
+    /// frame yet. Those that are one were taken before.
+    pub fn on_bytes(&mut self, now: Instant, got: usize, rest: usize) {
         self.heartbeat.on_bytes(now);
+        self.pace.on_bytes(now, got, rest);
     }
 
     /// Does what the time asks for.
     ///
     /// # Errors
-    /// If the pipe cannot go on: the peer is silent, or said no HELLO.
+    /// If the pipe cannot go on: the peer is silent, too slow with a frame, or
+    /// said no HELLO.
     pub fn on_timeout(&mut self, now: Instant) -> Result<(), Why> {
         if self.hello_due.is_some_and(|due| due <= now) {
             return Err(Why::NoHello(HELLO_TIMEOUT));
@@ -203,6 +207,9 @@ impl Session {
             Silence::Ping(token) => self.queue.control(Kind::Ping, 0, head::ping_payload(token)),
             Silence::Dead(silent) => return Err(Why::Silent(silent)),
         }
+        if let Some(behind) = self.pace.on_timeout(now) {
+            return Err(Why::TooSlow(behind));
+        }
         while let Some((due, stream)) = self.deadlines.first().copied() {
             if due > now {
                 break;
@@ -211,7 +218,7 @@ impl Session {
             if self.role.owns(stream) {
                 self.on_call_deadline(now, stream);
             } else {
-                self.on_handler_deadline(stream);
+                self.on_handler_deadline(now, stream);
             }
         }
         Ok(())
@@ -223,7 +230,9 @@ impl Session {
             Command::Request { stream, head, body, end, deadline } => {
                 self.send_request(now, stream, head, body, end, deadline);
             }
-            Command::Reply { stream, head, body, end } => self.send_reply(stream, head, body, end),
+            Command::Reply { stream, head, body, end } => {
+                self.send_reply(now, stream, head, body, end);
+            }
             Command::Data { stream, chunk, end } => {
                 if !self.queue.data(stream, chunk, end) {
                     self.outputs.push_back(Output::StopBody { stream });
@@ -253,8 +262,8 @@ impl Session {
 
     /// Queues a GOAWAY that says why the pipe ends; for errors of the peer.
     pub fn say_why(&mut self, why: &Why) {
-        if let Why::Protocol(detail) = why {
-            self.push_go_away(GoAwayReason::ProtocolError, detail.clone(), Duration::ZERO);
+        if let Some((reason, detail)) = why.fault() {
+            self.push_go_away(reason, detail, Duration::ZERO);
         }
     }
 

@@ -105,6 +105,13 @@ impl Metrics {
         self.seconds.with_label_values(&[direction]).observe(took.as_secs_f64());
     }
 
+    /// An event of a peer of which not even the verb was looked at; nothing
+    /// took any time.
+    pub(super) fn refused_event(&self, word: &str) {
+        let labels = ["in", "none", Outcome::Refused.word(), word];
+        self.events.with_label_values(&labels).inc();
+    }
+
     /// All metrics in Prometheus's text format, those of the process too.
     ///
     /// # Errors

@@ -26,8 +26,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Why> {
         let Some(closing) = &self.closing else { return Poll::Pending };
         let why = closing.why.clone();
-        let speak = matches!(why, Why::Drained | Why::ClosedHere(_) | Why::Protocol(_));
-        if !speak || now >= closing.until || self.poll_farewell(cx).is_ready() {
+        if !why.has_farewell() || now >= closing.until || self.poll_farewell(cx).is_ready() {
             return Poll::Ready(why);
         }
         self.arm(cx, now);

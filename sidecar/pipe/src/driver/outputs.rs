@@ -29,6 +29,7 @@ impl<T> Driver<T> {
             Output::Request { stream, head, body, end, deadline } => {
                 self.start_handler(stream, *head, body, end, deadline);
             }
+            Output::Refused(reason) => self.service.on_refused(reason),
             Output::Abort { stream } => {
                 if let Some(handler) = self.handlers.get(&stream) {
                     handler.abort();

@@ -104,6 +104,8 @@ pub enum Output {
         /// When the caller's deadline passes.
         deadline: Option<Instant>,
     },
+    /// An event of the peer was refused before any handler saw it.
+    Refused(CancelReason),
     /// The handler of a stream is to be stopped.
     Abort {
         /// The stream.

@@ -23,7 +23,7 @@ impl Session {
             Kind::Hello => self.on_hello(head::whole(frame.payload)?)?,
             Kind::Req => self.on_request(now, frame)?,
             Kind::Rep => self.on_reply(now, frame)?,
-            Kind::Data => self.on_data(frame)?,
+            Kind::Data => self.on_data(now, frame)?,
             Kind::Credit => self.on_credit(frame.stream, head::credit(frame.payload)?),
             Kind::Cancel => self.on_cancel(frame.stream, head::whole(frame.payload)?),
             Kind::Ping => self.on_ping(now, head::ping(frame.payload)?)?,
@@ -67,8 +67,7 @@ impl Session {
                 "the peer ({}) speaks versions {} to {} of the protocol, this node {VERSION}: update the older of the two",
                 hello.software, hello.min_version, hello.max_version
             );
-            self.push_go_away(GoAwayReason::Version, detail.clone(), Duration::ZERO);
-            return Err(Why::ClosedHere(detail));
+            return Err(Why::Version(detail));
         }
         self.outputs.push_back(Output::Opened(Box::new(hello)));
         Ok(())
@@ -93,7 +92,7 @@ impl Session {
     }
 
     /// Judges a frame for a stream that is not open.
-    pub(super) fn on_stray(&mut self, stream: u64, kind: Kind) -> Result<(), Why> {
+    pub(super) fn on_stray(&mut self, now: Instant, stream: u64, kind: Kind) -> Result<(), Why> {
         let ever_open = if self.role.owns(stream) {
             stream < self.next_own
         } else {
@@ -104,22 +103,19 @@ impl Session {
                 "{kind:?} for stream {stream}, which was never opened"
             )));
         }
-        if !self.remembered.contains(&stream) {
-            self.strays += 1;
-            if self.strays > MAX_STRAYS {
-                return Err(Why::Protocol(format!(
-                    "over {MAX_STRAYS} frames for streams that had ended"
-                )));
-            }
+        if !self.remembered.contains(&stream) && !self.strays.take(now) {
+            return Err(Why::Protocol(format!(
+                "over {MAX_STRAYS} frames for streams that had ended"
+            )));
         }
         Ok(())
     }
 
-    fn on_data(&mut self, frame: Frame) -> Result<(), Why> {
+    fn on_data(&mut self, now: Instant, frame: Frame) -> Result<(), Why> {
         if self.role.owns(frame.stream) {
-            self.on_reply_data(frame)
+            self.on_reply_data(now, frame)
         } else {
-            self.on_request_data(frame)
+            self.on_request_data(now, frame)
         }
     }
 

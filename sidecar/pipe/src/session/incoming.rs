@@ -9,7 +9,7 @@ use restpipe_proto::{Frame, head};
 use super::window::Window;
 use super::{Output, Session};
 use crate::error::{CallError, Why};
-use crate::limits::{MAX_ARGS, MAX_HEADERS};
+use crate::limits::{CREDIT_STALL, MAX_ARGS, MAX_HEADERS};
 
 /// One event. It keeps its slot until its handler has ended, whatever the
 /// caller does: a peer that opens and cancels cannot start more handlers than
@@ -23,7 +23,8 @@ pub(super) struct IncomingStream {
     /// No more of the request's body is expected: all of it has come, or the
     /// event was cancelled.
     pub(super) body_over: bool,
-    /// When the caller's deadline passes.
+    /// When the caller's deadline passes; of an answer that goes on, when it
+    /// is next looked at.
     due: Option<Instant>,
     /// The handler has answered, or was stopped: nothing more is to be said.
     settled: bool,
@@ -34,6 +35,9 @@ pub(super) struct IncomingStream {
     charge: usize,
     /// Bytes of reply that the caller takes unasked.
     reply_credit: u32,
+    /// All credit that the reply had got when it was last looked at, if it was
+    /// used up then.
+    starved_at: Option<u64>,
 }
 
 impl IncomingStream {
@@ -111,6 +115,7 @@ impl Session {
             handler_done: false,
             charge,
             reply_credit: head.reply_credit,
+            starved_at: None,
         };
         self.incoming.insert(stream, event);
         let head = Box::new(head);
@@ -119,19 +124,20 @@ impl Session {
 
     /// Refuses an event that no handler has seen.
     fn refuse(&mut self, stream: u64, end: bool, reason: CancelReason, detail: String) {
+        self.outputs.push_back(Output::Refused(reason));
         self.push_cancel(stream, reason, detail);
         if !end {
             self.remember(stream);
         }
     }
 
-    pub(super) fn on_request_data(&mut self, frame: Frame) -> Result<(), Why> {
+    pub(super) fn on_request_data(&mut self, now: Instant, frame: Frame) -> Result<(), Why> {
         let Frame { stream, flags, payload: chunk, kind, .. } = frame;
         let Some(event) = self.incoming.get_mut(&stream) else {
-            return self.on_stray(stream, kind);
+            return self.on_stray(now, stream, kind);
         };
         let Some(window) = event.window.as_mut().filter(|_| !event.body_over) else {
-            return self.on_stray(stream, kind);
+            return self.on_stray(now, stream, kind);
         };
         if window.on_data(chunk.len()).is_err() {
             return Err(Why::Protocol(format!("more DATA on stream {stream} than was granted")));
@@ -155,7 +161,14 @@ impl Session {
         }
     }
 
-    pub(super) fn send_reply(&mut self, stream: u64, head: Box<ReplyHead>, body: Bytes, end: bool) {
+    pub(super) fn send_reply(
+        &mut self,
+        now: Instant,
+        stream: u64,
+        head: Box<ReplyHead>,
+        body: Bytes,
+        end: bool,
+    ) {
         let Some(event) = self.incoming.get_mut(&stream).filter(|event| !event.settled) else {
             // Answered before, cancelled, or its handler has long ended.
             self.outputs.push_back(Output::StopBody { stream });
@@ -165,12 +178,19 @@ impl Session {
         if let Some(due) = event.due.take() {
             self.deadlines.remove(&(due, stream));
         }
+        if !end {
+            event.due = Some(now + CREDIT_STALL);
+            self.deadlines.insert((now + CREDIT_STALL, stream));
+        }
         self.queue.reply(stream, head, body, end, event.reply_credit.into());
     }
 
     pub(super) fn on_reply_end_sent(&mut self, stream: u64) {
         if let Some(event) = self.incoming.get_mut(&stream) {
             event.reply_ended = true;
+            if let Some(due) = event.due.take() {
+                self.deadlines.remove(&(due, stream));
+            }
             self.finish_event(stream);
         }
     }
@@ -261,11 +281,22 @@ impl Session {
         self.finish_event(stream);
     }
 
-    pub(super) fn on_handler_deadline(&mut self, stream: u64) {
-        if self.incoming.contains_key(&stream) {
-            self.cancel_reply(stream, CancelReason::HandlerDeadline, String::new());
-            self.outputs.push_back(Output::Abort { stream });
+    pub(super) fn on_handler_deadline(&mut self, now: Instant, stream: u64) {
+        let Some(event) = self.incoming.get_mut(&stream) else { return };
+        let mut detail = String::new();
+        if event.settled {
+            // The answer has begun in time; what may be missing is its credit.
+            let starved = self.queue.starved(stream);
+            if starved.is_none() || starved != event.starved_at {
+                event.starved_at = starved;
+                event.due = Some(now + CREDIT_STALL);
+                self.deadlines.insert((now + CREDIT_STALL, stream));
+                return;
+            }
+            detail = format!("no credit for the rest of the answer came for {CREDIT_STALL:?}");
         }
+        self.cancel_reply(stream, CancelReason::HandlerDeadline, detail);
+        self.outputs.push_back(Output::Abort { stream });
     }
 
     pub(super) fn end_handlers(&mut self) {

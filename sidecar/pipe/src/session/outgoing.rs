@@ -132,7 +132,9 @@ impl Session {
                 "a reply to stream {stream}, which is the peer's own"
             )));
         }
-        let Some(call) = self.outgoing.get_mut(&stream) else { return self.on_stray(stream, kind) };
+        let Some(call) = self.outgoing.get_mut(&stream) else {
+            return self.on_stray(now, stream, kind);
+        };
         if !call.sent {
             return Err(Why::Protocol(format!(
                 "a reply to stream {stream}, which was never opened"
@@ -179,9 +181,11 @@ impl Session {
         self.finish_call(stream);
     }
 
-    pub(super) fn on_reply_data(&mut self, frame: Frame) -> Result<(), Why> {
+    pub(super) fn on_reply_data(&mut self, now: Instant, frame: Frame) -> Result<(), Why> {
         let Frame { stream, flags, payload: chunk, kind, .. } = frame;
-        let Some(call) = self.outgoing.get_mut(&stream) else { return self.on_stray(stream, kind) };
+        let Some(call) = self.outgoing.get_mut(&stream) else {
+            return self.on_stray(now, stream, kind);
+        };
         if !call.replied || call.reply_ended {
             return Err(Why::Protocol(format!("DATA outside the reply of stream {stream}")));
         }

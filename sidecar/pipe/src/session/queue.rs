@@ -36,6 +36,8 @@ struct Opening {
 struct Body {
     /// Bytes that the peer takes now.
     credit: u64,
+    /// Bytes that it takes and has taken, in all.
+    granted: u64,
     queued: VecDeque<Bytes>,
     queued_bytes: usize,
     /// Bytes that the body's source was told it may queue, and has not.
@@ -178,6 +180,7 @@ impl Queue {
         if !whole {
             let mut rest = Body {
                 credit,
+                granted: credit,
                 queued_bytes: body.len(),
                 queued: VecDeque::new(),
                 offered: 0,
@@ -212,10 +215,16 @@ impl Queue {
         let share = self.share();
         let body = self.bodies.get_mut(&stream)?;
         body.credit = body.credit.saturating_add(u64::from(bytes));
+        body.granted = body.granted.saturating_add(u64::from(bytes));
         let room = body.room(share);
         body.offered += room;
         self.ring_if_ready(stream);
         (room > 0).then_some(room)
+    }
+
+    /// All credit that a body has had, if it is used up.
+    pub(super) fn starved(&self, stream: u64) -> Option<u64> {
+        self.bodies.get(&stream).filter(|body| body.credit == 0).map(|body| body.granted)
     }
 
     /// Forgets all that waits for a stream. Returns whether its head was

@@ -111,6 +111,7 @@ pub(crate) struct App {
     pub(crate) aways: Vec<GoAway>,
     pub(crate) peer_streams: u32,
     pub(crate) heartbeats: usize,
+    pub(crate) refused: usize,
     /// Bytes that each consumer takes when it is looked at.
     pub(crate) thirst: usize,
     /// Handlers go on when they are stopped.
@@ -127,6 +128,7 @@ impl App {
             aways: Vec::new(),
             peer_streams: 0,
             heartbeats: 0,
+            refused: 0,
             thirst: usize::MAX,
             stubborn: false,
             next: first,
@@ -208,6 +210,7 @@ impl App {
             Output::StopBody { stream } => {
                 self.source(stream).map_or((), |source| source.over = true)
             }
+            Output::Refused(_) => self.refused += 1,
             Output::HeartbeatRtt(_) => self.heartbeats += 1,
             Output::GoingAway(away) => self.aways.push(away),
             Output::Limit(streams) => self.peer_streams = streams,

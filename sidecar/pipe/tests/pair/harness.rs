@@ -48,7 +48,7 @@ impl Side {
     }
 
     fn is_speaking(&self) -> bool {
-        matches!(self.ended, Some(Why::Drained | Why::ClosedHere(_) | Why::Protocol(_)))
+        self.ended.as_ref().is_some_and(Why::has_farewell)
     }
 }
 
@@ -178,11 +178,11 @@ impl Pair {
 
     fn take_bytes(&mut self, me: usize, bytes: &[u8]) -> Result<(), Why> {
         let side = &mut self.sides[me];
-        side.session.on_bytes(self.now);
         side.read.extend_from_slice(bytes);
         while let Some(frame) = Frame::decode(&mut side.read)? {
             side.session.on_frame(self.now, frame)?;
         }
+        side.session.on_bytes(self.now, bytes.len(), side.read.len());
         Ok(())
     }
 

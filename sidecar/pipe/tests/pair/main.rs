@@ -12,3 +12,5 @@ mod link;
 mod raw;
 mod schedules;
 mod silence;
+mod slow;
+mod strays;

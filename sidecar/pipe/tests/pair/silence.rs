@@ -61,7 +61,7 @@ fn a_peer_heard_in_the_very_moment_of_a_ping_is_pinged_again_later() {
     let mut raw = Raw::opened(Role::Acceptor);
     raw.now += HEARTBEAT;
     raw.session.on_timeout(raw.now).expect("only a ping is due");
-    raw.session.on_bytes(raw.now);
+    raw.session.on_bytes(raw.now, 1, 0);
     assert_eq!(raw.session.deadline(), raw.now + HEARTBEAT);
     raw.now += HEARTBEAT;
     raw.session.on_timeout(raw.now).expect("a second ping");
@@ -85,7 +85,7 @@ fn half_a_frame_and_then_silence_is_no_life() {
 #[test]
 fn a_peer_without_hello_is_let_go_after_two_seconds() {
     let mut raw = Raw::silent(Role::Acceptor);
-    raw.session.on_bytes(raw.now + HELLO_TIMEOUT);
+    raw.session.on_bytes(raw.now + HELLO_TIMEOUT, 1, 1);
     assert_eq!(raw.session.on_timeout(raw.now + HELLO_TIMEOUT), Err(Why::NoHello(HELLO_TIMEOUT)));
 }
 

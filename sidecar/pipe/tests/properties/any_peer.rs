@@ -32,11 +32,13 @@ pub(crate) fn any_peer(bytes: &[u8], behind_hello: bool, part: usize) {
     let mut batch = Batch::default();
     for part in bytes.chunks(part.max(1)) {
         buf.extend_from_slice(part);
-        session.on_bytes(now);
         loop {
             let frame = match Frame::decode(&mut buf) {
                 Ok(Some(frame)) => frame,
-                Ok(None) => break,
+                Ok(None) => {
+                    session.on_bytes(now, part.len(), buf.len());
+                    break;
+                }
                 Err(_) => return,
             };
             if session.on_frame(now, frame).is_err() {
