@@ -22,6 +22,9 @@ fn read(site: &Site, name: &str) -> String {
     fs::read_to_string(site.path(name)).expect("it is there")
 }
 
+/// Makes something at a path.
+type Make = Box<dyn FnOnce(&Path)>;
+
 /// The server's file, to be broken and mended.
 struct File<'a> {
     site: &'a Site,
@@ -96,11 +99,10 @@ fn broken_identity_files_leave_the_old_identity_and_its_pipes_and_are_told() {
         assert!(made.expect("mkfifo runs").success());
     };
     let text = |text: String| {
-        Box::new(move |draft: &Path| fs::write(draft, text).expect("a file"))
-            as Box<dyn FnOnce(&Path)>
+        Box::new(move |draft: &Path| fs::write(draft, text).expect("a file")) as Make
     };
     // Of two in a row the sentences differ: what is said already is not said again.
-    let cases: [(&File<'_>, Box<dyn FnOnce(&Path)>, &str, &str); 10] = [
+    let cases: [(&File<'_>, Make, &str, &str); 10] = [
         (&cert, text(String::new()), "bad_pem", "tls.crt"),
         (&cert, text("-----BEGIN CERTIFICATE-----\nnonsense\n".into()), "bad_pem", "tls.crt"),
         (&cert, text(foreign), "key_mismatch", "does not belong"),
