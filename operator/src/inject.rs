@@ -29,6 +29,9 @@ use pod::Pod;
 /// Longest warning: API servers cut longer ones.
 const MAX_WARNING: usize = 250;
 
+/// Names that were hardly meant as names: other injectors take them for "leave this pod alone".
+const NO: [&str; 5] = ["disabled", "false", "no", "none", "off"];
+
 /// What an annotated pod becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -213,9 +216,16 @@ fn warnings(pod: &Pod<'_>, namespace: &str, look: &dyn Links, node: &Node) -> Ve
     let (kind, name) = (node.role.kind(), &node.name);
     match look.standing(node.role, namespace, name) {
         Standing::Unknown | Standing::Good => {}
-        Standing::Absent => warnings.push(format!(
-            "there is no {kind} {name} in namespace {namespace}: the pod waits until you make it"
-        )),
+        Standing::Absent => {
+            let else_ = if NO.contains(&name.as_str()) {
+                "; for a pod without a sidecar leave the annotation out"
+            } else {
+                ""
+            };
+            warnings.push(format!(
+                "there is no {kind} {name} in namespace {namespace}: the pod waits until you make it{else_}"
+            ));
+        }
         Standing::NotWatched => warnings.push(format!(
             "RestPipe does not look after namespace {namespace}: add it to watchNamespaces of the chart, the pod waits until then"
         )),

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, SignatureAlgorithm,
 };
 use restpipe_identity::{ALPN, CA_CERT, CA_KEY, Roots, provider};
 use rustls::pki_types::pem::PemObject;
@@ -67,9 +68,7 @@ impl Fault {
 /// # Panics
 /// If there is no CA.
 pub fn forge(ca: &Path, role: &str, name: &str, fault: Fault) -> Forged {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
+    let mut params = leaf(role, &[name]);
     let now = SystemTime::now();
     let (begin, end) = match fault {
         Fault::Expired => (now - 3 * DAY, now - 2 * DAY),
@@ -77,15 +76,14 @@ pub fn forge(ca: &Path, role: &str, name: &str, fault: Fault) -> Forged {
         _ => (now - DAY, now + DAY),
     };
     (params.not_before, params.not_after) = (begin.into(), end.into());
+    params.distinguished_name.push(DnType::CommonName, name);
     let wildcard = name.split_once('.').map_or(name.to_owned(), |(_, rest)| format!("*.{rest}"));
-    let names: &[&str] = match fault {
-        Fault::Wildcard => &[&wildcard],
-        Fault::SeveralNames => &["other.test", name],
-        Fault::CommonNameOnly => &[],
-        _ => &[name],
+    params.subject_alt_names = match fault {
+        Fault::Wildcard => dns(&[&wildcard]),
+        Fault::SeveralNames => dns(&["other.test", name]),
+        Fault::CommonNameOnly => dns(&[]),
+        _ => dns(&[name]),
     };
-    let dns = |name: &&str| SanType::DnsName((*name).try_into().expect("ASCII"));
-    params.subject_alt_names = names.iter().map(dns).collect();
     let (own, other) = match role {
         "client" => (ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth),
         _ => (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth),
@@ -95,13 +93,88 @@ pub fn forge(ca: &Path, role: &str, name: &str, fault: Fault) -> Forged {
         Fault::BothRoles => vec![own, other],
         _ => vec![own],
     };
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let read = |file| std::fs::read_to_string(ca.join(file)).expect("a CA is there");
-    let ca_key = KeyPair::from_pem(&read(CA_KEY)).expect("the CA's key");
-    let issuer = Issuer::from_ca_cert_pem(&read(CA_CERT), ca_key).expect("the CA");
     let key = KeyPair::generate().expect("a key");
-    let cert = params.signed_by(&key, &issuer).expect("a certificate");
+    let cert = params.signed_by(&key, &issuer(ca)).expect("a certificate");
     Forged { cert: cert.pem(), key: key.serialize_pem() }
+}
+
+fn dns(names: &[&str]) -> Vec<SanType> {
+    let name = |name: &&str| SanType::DnsName((*name).try_into().expect("ASCII"));
+    names.iter().map(name).collect()
+}
+
+/// What a good leaf says.
+fn leaf(role: &str, names: &[&str]) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let now = SystemTime::now();
+    (params.not_before, params.not_after) = ((now - DAY).into(), (now + DAY).into());
+    params.subject_alt_names = dns(names);
+    params.extended_key_usages = vec![match role {
+        "client" => ExtendedKeyUsagePurpose::ClientAuth,
+        _ => ExtendedKeyUsagePurpose::ServerAuth,
+    }];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+/// The CA in `ca`.
+fn issuer(ca: &Path) -> Issuer<'static, KeyPair> {
+    let read = |file| std::fs::read_to_string(ca.join(file)).expect("a CA is there");
+    let key = KeyPair::from_pem(&read(CA_KEY)).expect("the CA's key");
+    Issuer::from_ca_cert_pem(&read(CA_CERT), key).expect("the CA")
+}
+
+/// A good certificate for `name` with a key of this kind, signed by the CA in `ca`.
+///
+/// # Panics
+/// If there is no CA.
+pub fn signed(ca: &Path, role: &str, name: &str, kind: &'static SignatureAlgorithm) -> Forged {
+    let key = KeyPair::generate_for(kind).expect("a key");
+    let cert = leaf(role, &[name]).signed_by(&key, &issuer(ca)).expect("a certificate");
+    Forged { cert: cert.pem(), key: key.serialize_pem() }
+}
+
+/// A client's certificate with so many CAs between it and the one in `ca`.
+///
+/// # Panics
+/// If there is no CA, or none is wanted between.
+pub fn with_intermediates(ca: &Path, name: &str, count: usize) -> Forged {
+    let key = || KeyPair::generate().expect("a key");
+    let params = |number: usize| {
+        let mut params = leaf("client", &[]);
+        params.distinguished_name.push(DnType::CommonName, format!("number {number}"));
+        params.extended_key_usages.clear();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params
+    };
+    let first = CertifiedIssuer::signed_by(params(0), key(), &issuer(ca)).expect("a CA");
+    let mut chain = vec![first];
+    for number in 1..count {
+        let above = chain.last().expect("there is one");
+        let next = CertifiedIssuer::signed_by(params(number), key(), above).expect("a CA");
+        chain.push(next);
+    }
+    let leaf_key = key();
+    let lowest = chain.last().expect("there is one");
+    let leaf = leaf("client", &[name]).signed_by(&leaf_key, lowest).expect("a certificate");
+    let above = chain.iter().rev().map(|issuer| issuer.pem());
+    Forged { cert: leaf.pem() + &above.collect::<String>(), key: leaf_key.serialize_pem() }
+}
+
+/// The same leaf, and behind it so many certificates that have nothing to do with it.
+///
+/// # Panics
+/// If they cannot be made.
+pub fn many_certificates(shown: &Forged, count: usize) -> Forged {
+    let stranger = |number: usize| {
+        let key = KeyPair::generate().expect("a key");
+        let params = leaf("client", &[&format!("stranger-{number}")]);
+        params.self_signed(&key).expect("a certificate").pem()
+    };
+    let strangers: String = (0..count).map(stranger).collect();
+    Forged { cert: format!("{}{strangers}", shown.cert), key: shown.key.clone() }
 }
 
 impl Forged {
@@ -115,9 +188,10 @@ impl Forged {
     }
 
     fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let cert = CertificateDer::from_pem_slice(self.cert.as_bytes()).expect("a certificate");
+        let chain = CertificateDer::pem_slice_iter(self.cert.as_bytes());
+        let chain = chain.collect::<Result<_, _>>().expect("certificates");
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
-        (vec![cert], key)
+        (chain, key)
     }
 }
 

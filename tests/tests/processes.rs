@@ -294,42 +294,6 @@ fn pipe_ends_when_the_ca_is_dropped_by(distrusting: &str) {
 }
 
 #[test]
-fn broken_identity_files_leave_the_old_identity_and_say_what_is_wrong_once() {
-    let site = Site::new();
-    let (server, client) = site.pair();
-    let before = serial(&server);
-    let good = std::fs::read_to_string(site.path(HUB).join("tls.crt")).expect("a certificate");
-    site.make_ca("foreign");
-    let foreign = site.path("foreign-leaf");
-    site.issue("foreign", "server", HUB, &foreign, &[]);
-    let foreign = std::fs::read_to_string(foreign.join("tls.crt")).expect("a certificate");
-    for (contents, words) in [
-        ("", ["tls.crt", "not taken"]),
-        ("-----BEGIN CERTIFICATE-----\nnonsense\n", ["tls.crt", "not taken"]),
-        (&foreign, ["tls.key", "does not belong"]),
-    ] {
-        let said = server.log().len();
-        replace(&site, &format!("{HUB}/tls.crt"), contents);
-        let line = server.log().line_since(said, &["the old identity stays", words[0], words[1]]);
-        assert_eq!(line["level"], "WARN");
-    }
-    std::fs::remove_file(site.path(HUB).join("tls.crt")).expect("it was there");
-    server.log().line(&["cannot read", "tls.crt"]);
-    let metrics = get(&server.admin(), "/metrics").text();
-    for reason in ["bad_pem", "key_mismatch", "unreadable"] {
-        let line = format!("restpipe_certificate_reloads_total{{result=\"{reason}\"}}");
-        assert!(metrics.contains(&line), "{line} in {metrics}");
-    }
-    assert_eq!(serial(&server), before);
-    assert_eq!(get(client.gateway(), "/server/time").status, 200);
-    // A new pipe is made with it as well.
-    let second = site.client(CLIENT, &server).flag("--instance", "second").start();
-    second.connected();
-    replace(&site, &format!("{HUB}/tls.crt"), &good);
-    assert_eq!(serial(&server), before);
-}
-
-#[test]
 fn a_suspended_hostname_is_cut_off_within_five_seconds_and_let_in_again() {
     let site = Site::new();
     site.identity("server", HUB);

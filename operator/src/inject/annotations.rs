@@ -111,7 +111,7 @@ fn check_name(role: Role, name: &str) -> Result<(), Refusal> {
         annotation: role.key(),
         value: shown(name),
         expected: format!(
-            "give the name of a {} in the pod's namespace, at most {most} lower-case letters, digits and '-'",
+            "give the name of a {} in the pod's namespace, at most {most} lower-case letters, digits and '-'; for a pod without a sidecar leave the annotation out",
             role.kind()
         ),
     })

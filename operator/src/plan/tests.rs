@@ -10,4 +10,5 @@ mod links;
 mod recovery;
 mod rotation;
 mod servers;
+mod user_ca;
 mod world;

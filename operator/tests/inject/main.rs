@@ -6,13 +6,13 @@ mod refusals;
 
 use restpipe_operator::inject::{InjectOptions, Links, PullPolicy, Role, Standing};
 
-/// Knows every name but `absent`.
+/// Knows every name but these.
 struct Known;
 
 impl Links for Known {
     fn standing(&self, _role: Role, _namespace: &str, name: &str) -> Standing {
         match name {
-            "absent" => Standing::Absent,
+            "absent" | "maybe" | "disabled" | "false" => Standing::Absent,
             "unwatched" => Standing::NotWatched,
             "refused" => Standing::NotAccepted {
                 reason: "HostnameTaken".to_owned(),

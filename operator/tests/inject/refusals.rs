@@ -36,7 +36,10 @@ fn annotations_that_make_no_sense_are_refused_by_name_with_a_cure() {
             r#"bad_name: annotation restpipe.io/link is "": give the name of a RestPipeLink"#,
         ),
         (one("link", "Maybe"), r#"bad_name: annotation restpipe.io/link is "Maybe""#),
-        (one("link", "a,b"), "bad_name"),
+        (
+            one("link", "a,b"),
+            r#"bad_name: annotation restpipe.io/link is "a,b": give the name of a"#,
+        ),
         (one("link", "a..b"), "bad_name"),
         (one("link", "-a"), "bad_name"),
         (one("link", &"a".repeat(64)), "bad_name"),
@@ -93,6 +96,54 @@ fn annotations_that_make_no_sense_are_refused_by_name_with_a_cure() {
         let got = refused(&pod(annotations, json!({})));
         assert!(got.starts_with(expected), "{got}\nshould start with\n{expected}");
         assert!(got.len() < 400, "{got}");
+    }
+}
+
+#[test]
+fn who_wants_no_sidecar_is_told_to_leave_the_annotation_out() {
+    for name in ["", "a,b", "Disabled"] {
+        let got = refused(&pod(json!({ "restpipe.io/link": name }), json!({})));
+        assert!(got.ends_with("; for a pod without a sidecar leave the annotation out"), "{got}");
+    }
+}
+
+#[test]
+fn the_value_of_an_annotation_is_a_name_whatever_word_it_is_and_no_other_switches_it_off() {
+    let warned = |annotations: Value| {
+        let injection = inject(&pod(annotations, json!({})), "shop", &Known, &options());
+        let injection = injection.expect("let in");
+        assert!(!injection.patch.0.is_empty(), "injected");
+        injection.warnings
+    };
+    let absent = |name: &str, more: &str| {
+        vec![format!(
+            "there is no RestPipeLink {name} in namespace shop: the pod waits until you make it{more}"
+        )]
+    };
+    let cure = "; for a pod without a sidecar leave the annotation out";
+    for (name, more) in [("maybe", ""), ("disabled", cure), ("false", cure)] {
+        assert_eq!(warned(json!({ "restpipe.io/link": name })), absent(name, more));
+    }
+    // A link may have any name.
+    assert!(warned(json!({ "restpipe.io/link": "off" })).is_empty());
+    assert_eq!(
+        warned(json!({ "restpipe.io/inject": "disabled" })),
+        [r#"annotation "restpipe.io/inject" means nothing to RestPipe: is it misspelt?"#]
+    );
+}
+
+#[test]
+fn a_pod_that_names_neither_link_nor_server_is_not_touched() {
+    for annotations in [
+        json!({ "restpipe.io/link": null }),
+        json!({ "restpipe.io/link": null, "restpipe.io/inject": "disabled" }),
+        json!({ "restpipe.io/link": null, "restpipe.io/inject": "enabled" }),
+        json!({ "restpipe.io/link": null, "restpipe.io/app-port": "maybe" }),
+    ] {
+        let pod = pod(annotations, json!({ "hostNetwork": true }));
+        let injection = inject(&pod, "shop", &Known, &options()).expect("let in");
+        assert!(injection.patch.0.is_empty() && injection.warnings.is_empty(), "{pod}");
+        assert!(injection.node.is_none());
     }
 }
 

@@ -8,9 +8,11 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, PublicKeyData,
 };
 use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 
 use crate::clock::unix_seconds;
-use crate::inspect::{CertificateInfo, inspect, parse};
+use crate::inspect::{CertificateInfo, Unreadable, inspect, one_line, parse};
 use crate::issue::{BACKDATE, IssueError, KeyPem, fresh_serial};
 use crate::pem::{self, Part};
 
@@ -24,6 +26,7 @@ pub(crate) const MAX_COMMON_NAME: usize = 64;
 pub struct CertificateAuthority {
     cert_pem: String,
     info: CertificateInfo,
+    limits_uris: bool,
     pub(crate) issuer: Issuer<'static, KeyPair>,
 }
 
@@ -52,6 +55,7 @@ impl CertificateAuthority {
         Ok(Self {
             info: inspect(certificate.der())?,
             cert_pem: certificate.pem(),
+            limits_uris: false,
             issuer: Issuer::new(params, key),
         })
     }
@@ -66,17 +70,27 @@ impl CertificateAuthority {
             return Err(IssueError::NotCa(info.subject));
         }
         let key = KeyPair::try_from(&pem::key(key)?)?;
-        if parse(der)?.public_key().raw != key.subject_public_key_info() {
+        let parsed = parse(der)?;
+        if parsed.public_key().raw != key.subject_public_key_info() {
             return Err(IssueError::CaKeyMismatch(info.subject));
         }
+        let limits_uris = limits_uris(&parsed)?;
         let cert_pem = String::from_utf8_lossy(cert).replace('\r', "").trim().to_owned() + "\n";
-        Ok(Self { cert_pem, info, issuer: Issuer::from_ca_cert_der(der, key)? })
+        Ok(Self { cert_pem, info, limits_uris, issuer: Issuer::from_ca_cert_der(der, key)? })
     }
 
     /// What the root's certificate says.
     #[must_use]
     pub fn info(&self) -> &CertificateInfo {
         &self.info
+    }
+
+    /// Whether its name constraints are about URIs. No leaf here has one, so nothing that it signs
+    /// fails by them; but such a CA is not meant for nodes, and the TLS library does not weigh
+    /// URIs, it refuses all of them (RUSTSEC-2026-0098).
+    #[must_use]
+    pub fn limits_uris(&self) -> bool {
+        self.limits_uris
     }
 
     /// The root's certificate: what goes into every `ca.crt`.
@@ -100,6 +114,15 @@ impl fmt::Debug for CertificateAuthority {
             .field("fingerprint", &self.info.fingerprint)
             .finish_non_exhaustive()
     }
+}
+
+fn limits_uris(ca: &X509Certificate<'_>) -> Result<bool, Unreadable> {
+    let constraints = ca.name_constraints().map_err(|e| Unreadable(one_line(&e.to_string())))?;
+    let Some(constraints) = constraints else { return Ok(false) };
+    let (permitted, excluded) =
+        (&constraints.value.permitted_subtrees, &constraints.value.excluded_subtrees);
+    let mut subtrees = permitted.iter().chain(excluded).flatten();
+    Ok(subtrees.any(|subtree| matches!(subtree.base, GeneralName::URI(_))))
 }
 
 /// From [`BACKDATE`] before `now` to `end`, in whole seconds as certificates have them.

@@ -11,6 +11,7 @@ use crate::bundle::{Root, Roots};
 use crate::clock::{apart, from_unix, rfc3339, to_unix};
 use crate::inspect::{CertificateInfo, Unreadable, inspect, one_line};
 use crate::leaf::Usage;
+use crate::path::PathFault;
 use crate::provider::provider;
 
 /// Why a chain is not trusted. Each text is one line with the cure.
@@ -61,6 +62,14 @@ pub enum ChainError {
         /// The wanted role.
         usage: Usage,
     },
+    /// The way from the leaf to a root is one that no chain may take.
+    #[error("{of} is refused: {fault}")]
+    Path {
+        /// The leaf's subject.
+        of: String,
+        /// What is wrong with it.
+        fault: PathFault,
+    },
     /// Any other fault.
     #[error("{of} is refused ({reason}): issue it anew with `restpipe identity {usage} NAME`")]
     Other {
@@ -83,7 +92,7 @@ impl ChainError {
             Self::NotYetValid { .. } => "not_yet_valid",
             Self::UnknownCa { .. } => "unknown_ca",
             Self::WrongUsage { .. } => "bad_eku",
-            Self::Unreadable(_) | Self::Other { .. } => "bad_cert",
+            Self::Unreadable(_) | Self::Path { .. } | Self::Other { .. } => "bad_cert",
         }
     }
 }
@@ -175,7 +184,10 @@ fn named(
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             ChainError::WrongUsage { of: titled(leaf), usage }
         }
-        error => other(leaf, usage, error.to_string()),
+        error => match PathFault::of(&error) {
+            Some(fault) => ChainError::Path { of: titled(leaf), fault },
+            None => other(leaf, usage, error.to_string()),
+        },
     }
 }
 

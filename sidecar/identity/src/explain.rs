@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use crate::check::{expired, not_yet_valid};
 use crate::clock::{from_unix, rfc3339};
 use crate::credentials::ALPN;
 use crate::inspect::one_line;
+use crate::path::PathFault;
 
 /// A failed handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,13 @@ pub fn explain(error: &Error, now: SystemTime) -> Explanation {
             "version",
             "the other side does not offer TLS 1.3: is a proxy ending TLS in between?".into(),
         ),
+        // Only a peer that speaks TLS gets as far as to be too long-winded in it.
+        Error::InvalidMessage(
+            InvalidMessage::HandshakePayloadTooLarge | InvalidMessage::CertificatePayloadTooLarge,
+        ) => (
+            "bad_cert",
+            "the other side's certificates take more than 64 KiB: it should send its own, and those up to its CA, only".into(),
+        ),
         Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => (
             "not_tls",
             "the other side does not speak TLS: is it plain HTTP, or the wrong port?".into(),
@@ -100,10 +108,13 @@ fn certificate(error: &CertificateError, now: SystemTime) -> (&'static str, Stri
                 expected.to_str(),
             ),
         ),
-        error => (
-            "bad_cert",
-            format!("{PEER} is refused ({}): issue it anew", one_line(&error.to_string())),
-        ),
+        error => match PathFault::of(error) {
+            Some(fault) => ("bad_cert", format!("{PEER} is refused: {fault}")),
+            None => (
+                "bad_cert",
+                format!("{PEER} is refused ({}): issue it anew", one_line(&error.to_string())),
+            ),
+        },
     }
 }
 

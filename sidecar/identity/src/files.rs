@@ -1,8 +1,8 @@
 //! The three files of a node directory, read together and within limits.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::pem::Part;
@@ -24,6 +24,9 @@ const KUBELET_VERSION: &str = "..data";
 /// Tries when kubelet removes the version being read. It changes a Secret at most every few
 /// seconds, so a second change within one read is already unheard of.
 const READ_TRIES: usize = 3;
+
+/// `O_NONBLOCK` of Linux, on all that a node runs on (asm-generic/fcntl.h).
+const NONBLOCK: i32 = 0o4000;
 
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
@@ -156,9 +159,9 @@ pub(crate) fn read_file(path: &Path, part: Part) -> Result<Vec<u8>, FilesError> 
     let regular = |about: fs::Metadata| {
         if about.is_file() { Ok(()) } else { Err(FilesError::NotAFile { path: path.to_owned() }) }
     };
-    // Before opening too: opening a pipe without a writer never returns.
+    // Before opening too: to open a device may be to do something with it.
     regular(fs::metadata(path).map_err(failed)?)?;
-    let file = File::open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     regular(file.metadata().map_err(failed)?)?;
     let most = part.max_bytes();
     let mut bytes = Vec::new();
@@ -169,9 +172,16 @@ pub(crate) fn read_file(path: &Path, part: Part) -> Result<Vec<u8>, FilesError> 
     Ok(bytes)
 }
 
+/// Opens for reading, and never waits: a pipe without a writer would never come to be open, and
+/// one may have taken the file's place since it was looked at.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::process::Command;
 
     use super::*;
 
@@ -216,6 +226,16 @@ mod tests {
         fs::remove_file(dir.path().join("..1").join(TLS_KEY)).expect("removed");
         let error = NodeFiles::read(dir.path()).expect_err("incomplete").to_string();
         assert!(error.contains("..1/tls.key"), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_without_a_writer_is_opened_without_waiting_for_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(TLS_KEY);
+        let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo of coreutils");
+        assert!(made.success());
+        let opened = open(&path).expect("opened");
+        assert!(!opened.metadata().expect("it is there").is_file());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod inspect;
 mod issue;
 mod leaf;
 mod name;
+mod path;
 mod pem;
 mod provider;
 mod store;
@@ -33,6 +34,7 @@ pub use issue::{
 };
 pub use leaf::{LeafError, Usage, peer_name};
 pub use name::{NameError, PeerName};
+pub use path::PathFault;
 pub use pem::{
     MAX_BUNDLE_BYTES, MAX_CERT_BYTES, MAX_CHAIN, MAX_KEY_BYTES, Part, PemError, certificates,
 };

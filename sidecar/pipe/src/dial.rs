@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use restpipe_identity::{Credentials, PeerName, Usage, peer_name, rfc3339};
+use restpipe_identity::{Credentials, PeerName, Usage, rfc3339};
 use restpipe_proto::pb::Hello;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -162,8 +162,7 @@ fn verify(
 ) -> Result<Verified, Refusal> {
     let verified = Verified::of(stream.get_ref().1, address, credentials)?;
     // rustls would take a wildcard; one exact name is what counts here.
-    let name = peer_name(verified.certificate(), Usage::Server)
-        .map_err(|error| Refusal::new("bad_cert", error))?;
+    let name = verified.name(Usage::Server).map_err(|error| Refusal::new("bad_cert", error))?;
     if name != *server_name {
         let text = format!(
             "the server's certificate is for {name}, not for {server_name}: correct the name that is expected, or issue it anew"

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use restpipe_identity::{CertificateInfo, Credentials, Usage, explain, inspect, root_of};
+use restpipe_identity::{
+    CertificateInfo, Credentials, MAX_CHAIN, PeerName, Usage, explain, inspect, peer_name, root_of,
+};
 use rustls::CommonState;
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
@@ -85,9 +87,19 @@ impl Verified {
         Ok(Self { chain, leaf, root, address })
     }
 
-    /// The peer's own certificate.
-    pub fn certificate(&self) -> &CertificateDer<'static> {
-        &self.chain[0]
+    /// Whom the chain names, which is to be a node of the role `usage`.
+    ///
+    /// # Errors
+    /// A sentence, if it names nobody, or is longer than a node's own may be: certificates that no
+    /// way leads over are not looked at by TLS, and each pipe would keep 64 KiB of them.
+    pub fn name(&self, usage: Usage) -> Result<PeerName, String> {
+        let found = self.chain.len();
+        if found > MAX_CHAIN {
+            return Err(format!(
+                "the {usage} showed {found} certificates, at most {MAX_CHAIN} are taken: only its own, and those up to its CA, should be in its tls.crt"
+            ));
+        }
+        peer_name(&self.chain[0], usage).map_err(|error| error.to_string())
     }
 }
 

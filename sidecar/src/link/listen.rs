@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use restpipe_identity::{Credentials, PeerName, Usage, peer_name};
+use restpipe_identity::{Credentials, PeerName, Usage};
 use restpipe_pipe::pb::GoAwayReason;
 use restpipe_pipe::tls::{HANDSHAKE_TIMEOUT, Refusal, Verified, tune};
 use restpipe_pipe::{NoEvents, Role, Service, Why};
@@ -218,8 +218,7 @@ impl Shared {
     /// Whom the certificate names, if it may come in.
     fn admit(&self, verified: &Verified) -> Result<Guest, (GoAwayReason, String)> {
         let identity = |text: String| (GoAwayReason::Identity, text);
-        let name = peer_name(verified.certificate(), Usage::Client)
-            .map_err(|error| identity(error.to_string()))?;
+        let name = verified.name(Usage::Client).map_err(identity)?;
         // The whole name, and before anything is cut off: neither can an
         // operator be taken for a client, nor a client for an operator.
         if self.admission.operator_name.as_ref() == Some(&name) {

@@ -78,6 +78,9 @@ fn hint(error: &IssueError, key: &[u8]) -> &'static str {
 /// Whether nodes would take what it signs: it may be kept from signing such names, or have a key
 /// of a kind that TLS does not take.
 fn try_out(ca: &CertificateAuthority, names: [&str; 2], now: SystemTime) -> Result<(), String> {
+    if ca.limits_uris() {
+        return Err("its name constraints are about URIs, which nodes do not weigh, and have none of: put a CA there that is limited in DNS names, or not at all".to_owned());
+    }
     for (usage, name) in [Usage::Client, Usage::Server].into_iter().zip(names) {
         let name = PeerName::parse(name).map_err(|error| error.to_string())?;
         let request = LeafRequest { name, usage, lifetime: TRIAL, now };

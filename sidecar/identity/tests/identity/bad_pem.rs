@@ -9,7 +9,7 @@ use restpipe_identity::{
     MAX_BUNDLE_BYTES, MAX_CERT_BYTES, MAX_CHAIN, MAX_ROOTS, Part, PemError, Roots, Usage,
 };
 
-use crate::support::{DAY, ca, foreign_ca, issue, leaf_params, now, taken};
+use crate::support::{DAY, ca, foreign_ca, issue, leaf_params, now, pem, taken};
 
 struct Node {
     ca: CertificateAuthority,
@@ -177,8 +177,8 @@ fn a_key_on_a_curve_that_tls_does_not_use_is_refused_clearly() {
     let prime = [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
     let at = der.windows(8).position(|part| part == prime).expect("the curve's name");
     der[at + 7] = 4;
-    let pem = KeyPem::encode("PRIVATE KEY", &der);
-    let error = node.refused_key(&pem);
+    let key = pem("PRIVATE KEY", &der);
+    let error = node.refused_key(&key);
     assert!(matches!(error, CredentialsError::Key(_)), "{error}");
     assert!(error.to_string().contains("make a P-256 key"), "{error}");
 }
@@ -191,16 +191,16 @@ fn sec1_keys_of_openssl_with_their_parameters_in_front_are_taken() {
     let sec1 = inner_key(&pkcs8);
     let parameters =
         "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
-    let pem = format!("{parameters}{}", KeyPem::encode("EC PRIVATE KEY", sec1));
+    let key = format!("{parameters}{}", pem("EC PRIVATE KEY", sec1));
     // It is another node's key, so it must get as far as the comparison.
-    assert!(matches!(node.refused_key(&pem), CredentialsError::KeyMismatch(_)));
+    assert!(matches!(node.refused_key(&key), CredentialsError::KeyMismatch(_)));
 }
 
 #[test]
 fn pkcs1_keys_are_taken() {
     let pkcs8 = key_der(&rcgen::PKCS_RSA_SHA256);
-    let pem = KeyPem::encode("RSA PRIVATE KEY", inner_key(&pkcs8));
-    let error = Node::new().refused_key(&pem);
+    let key = pem("RSA PRIVATE KEY", inner_key(&pkcs8));
+    let error = Node::new().refused_key(&key);
     assert!(matches!(error, CredentialsError::KeyMismatch(_)), "{error}");
 }
 
@@ -283,27 +283,4 @@ fn a_leaf_signed_by_an_unconstrained_foreign_root_is_taken_too() {
     let leaf = leaf_params(&["a.example"]).signed_by(&key, &root).expect("a leaf");
     let node = Node::new();
     assert!(node.take(&leaf.pem(), &key.serialize_pem(), &root.pem()).is_ok());
-}
-
-/// PEM for bytes that rcgen does not write.
-struct KeyPem;
-
-impl KeyPem {
-    fn encode(label: &str, der: &[u8]) -> String {
-        const LETTERS: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = format!("-----BEGIN {label}-----");
-        for (index, three) in der.chunks(3).enumerate() {
-            if index % 16 == 0 {
-                text.push('\n');
-            }
-            let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-            let bits = bits << (8 * (3 - three.len()));
-            for place in 0..4 {
-                let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
-                text.push(if place <= three.len() { letter.into() } else { '=' });
-            }
-        }
-        text + &format!("\n-----END {label}-----\n")
-    }
 }

@@ -1,11 +1,13 @@
 //! Chains and clocks: row X1, the chains of X2, and the rotation of a CA.
+//!
+//! What a CA may sign (X7) is in `constraints`, chains without an end (X4) in `oversized`.
 
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use restpipe_identity::{
-    CA_LIFETIME, CertificateAuthority, ChainError, CredentialsError, LeafRequest, Roots, Usage,
-    root_of, verify,
+    CA_LIFETIME, CertificateAuthority, ChainError, CredentialsError, LeafRequest, PathFault, Roots,
+    Usage, root_of, verify,
 };
 
 use crate::support::{
@@ -121,16 +123,29 @@ fn the_wrong_usage_is_refused_both_ways() {
 }
 
 #[test]
-fn a_leaf_cannot_sign_another() {
+fn a_leaf_cannot_sign_another_and_that_is_said_to_be_the_cause() {
     let root = foreign_ca("root", IsCa::Ca(BasicConstraints::Constrained(0)));
-    let signer =
-        CertifiedIssuer::signed_by(leaf_params(&["a"]), KeyPair::generate().expect("a key"), &root)
-            .expect("a leaf");
-    let key = KeyPair::generate().expect("a key");
-    let forged = leaf_params(&["b"]).signed_by(&key, &signer).expect("a forged leaf");
-    let chain = [forged.der().clone(), signer.der().clone()];
-    for usage in [Usage::Client, Usage::Server] {
-        assert!(verify(&chain, &roots(&root.pem()), usage, now()).is_err());
+    for (usage, purpose) in [
+        (Usage::Client, ExtendedKeyUsagePurpose::ClientAuth),
+        (Usage::Server, ExtendedKeyUsagePurpose::ServerAuth),
+    ] {
+        let key = || KeyPair::generate().expect("a key");
+        let params = |name: &str| {
+            let mut params = leaf_params(&[name]);
+            params.extended_key_usages = vec![purpose.clone()];
+            params
+        };
+        let signer = CertifiedIssuer::signed_by(params("a"), key(), &root).expect("a leaf");
+        let forged = params("b").signed_by(&key(), &signer).expect("a forged leaf");
+        let chain = [forged.der().clone(), signer.der().clone()];
+        let error = verify(&chain, &roots(&root.pem()), usage, now()).expect_err("forged");
+        let of = "the certificate of b".to_owned();
+        assert_eq!(error, ChainError::Path { of, fault: PathFault::NotCa });
+        assert!(
+            error.to_string().contains("signed by a certificate that is not a CA's"),
+            "{error}"
+        );
+        assert_eq!(verify(&chain[1..], &roots(&root.pem()), usage, now()), Ok(()), "it is a leaf");
     }
 }
 
@@ -148,7 +163,11 @@ fn an_intermediate_of_path_length_nought_has_no_intermediate_below_it() {
         verify(&chain, &roots(&root.pem()), Usage::Client, now())
     };
     assert_eq!(below(IsCa::Ca(BasicConstraints::Constrained(1))), Ok(()));
-    assert!(below(IsCa::Ca(BasicConstraints::Constrained(0))).is_err());
+    let error = below(IsCa::Ca(BasicConstraints::Constrained(0)));
+    assert!(
+        matches!(error, Err(ChainError::Path { fault: PathFault::PathLength, .. })),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -2,9 +2,14 @@
 
 mod bad_pem;
 mod chains;
+mod constraints;
+mod edited;
 mod handshake;
 mod issuing;
 mod leaf_rules;
+mod oversized;
 mod pair;
+#[path = "../properties/reload.rs"]
+mod reload;
 mod store;
 mod support;

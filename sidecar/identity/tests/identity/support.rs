@@ -97,3 +97,21 @@ pub(crate) fn ca_params(subject: &str, limits: IsCa) -> CertificateParams {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     params
 }
+
+/// PEM for bytes that rcgen does not write.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = format!("-----BEGIN {label}-----");
+    for (index, three) in der.chunks(3).enumerate() {
+        if index % 16 == 0 {
+            text.push('\n');
+        }
+        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bits << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= three.len() { letter.into() } else { '=' });
+        }
+    }
+    text + &format!("\n-----END {label}-----\n")
+}
