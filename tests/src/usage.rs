@@ -1,6 +1,7 @@
 //! What a process holds: files and memory (proc(5)).
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -83,6 +84,27 @@ fn memory(node: &Node, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     1024 * kib.expect("proc(5) has it in kB")
+}
+
+/// Lets this process have so many files open, if it may not already.
+///
+/// # Panics
+/// If the system does not let it.
+pub fn allow_files(count: usize) {
+    let own = std::process::id().to_string();
+    let run = |args: &[&str]| {
+        let mut prlimit = Command::new("prlimit");
+        let ran = prlimit.args(["--pid", &own]).args(args).output().expect("prlimit runs");
+        String::from_utf8(ran.stdout).expect("text")
+    };
+    let limit = |kind: &str| run(&["--nofile", "--raw", "--noheadings", "--output", kind]);
+    let soft: usize = limit("SOFT").trim().parse().unwrap_or(usize::MAX);
+    if soft < count {
+        // A process may have as many as its hard limit says, if it asks.
+        run(&[&format!("--nofile={}:", limit("HARD").trim())]);
+        let soft: usize = limit("SOFT").trim().parse().unwrap_or(usize::MAX);
+        assert!(soft >= count, "{count} files are needed and {soft} allowed: raise `ulimit -Hn`");
+    }
 }
 
 /// A sum of the metrics of that name, whatever their labels, that hold `label`.

@@ -151,7 +151,11 @@ impl From<TlsStream<TcpStream>> for WirePeer {
 }
 
 impl WirePeer {
-    async fn greet(stream: TlsStream<TcpStream>, instance: &str) -> io::Result<Self> {
+    /// Says HELLO and hears it.
+    ///
+    /// # Errors
+    /// If the other side does not want it.
+    pub async fn greet(stream: TlsStream<TcpStream>, instance: &str) -> io::Result<Self> {
         let mut peer = Self::from(stream);
         peer.send(&hello(instance)).await?;
         match peer.next().await? {
