@@ -3,6 +3,8 @@
 //! A connection is driven by the task of the request that uses it, not by one
 //! of its own: that saves two wake-ups a call.
 
+mod ahead;
+
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +25,7 @@ use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::CancelReason;
 use tokio::net::{TcpStream, UnixStream};
 
+use self::ahead::{AppIo, OneReply, Replies};
 use super::Answer;
 use crate::event::{CODE_OK, Event, EventBody, Reply, ReplyBody, StreamError};
 use crate::headers;
@@ -54,6 +57,7 @@ pub struct AppClient {
     address: AppAddress,
     host: HeaderValue,
     idle: Arc<Idle>,
+    replies: Replies,
 }
 
 /// Connections that wait for the next event; the last one used is the first
@@ -71,7 +75,7 @@ struct Kept {
 #[derive(Debug)]
 struct AppConnection {
     sender: SendRequest<EventBody>,
-    driver: Connection<TokioIo<Io>, EventBody>,
+    driver: Connection<TokioIo<AppIo>, EventBody>,
     ended: bool,
 }
 
@@ -130,7 +134,7 @@ impl AppClient {
         };
         // Every host that the settings take is a header value.
         let host = HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost"));
-        Self { address, host, idle: Arc::default() }
+        Self { address, host, idle: Arc::default(), replies: Replies::default() }
     }
 
     pub(super) async fn answer(&self, event: Event) -> Answer {
@@ -173,7 +177,7 @@ impl AppClient {
             .map_err(refused)?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER)
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(AppIo::new(io, self.replies.clone())))
             .await
             .map_err(|error| refused(std::io::Error::other(error)))?;
         Ok(AppConnection { sender, driver, ended: false })
@@ -204,7 +208,8 @@ impl AppClient {
             path.push('?');
             path.push_str(&event.query);
         }
-        let mut request = Request::new(event.body);
+        // What the app does not read stays in the pipe's window.
+        let mut request = Request::new(event.body.lending());
         *request.method_mut() = event.verb.method();
         *request.uri_mut() = Uri::try_from(path)?;
         let headers = request.headers_mut();
@@ -240,10 +245,13 @@ impl AppClient {
             self.idle.keep(connection);
             ReplyBody::Whole(Bytes::new())
         } else {
-            ReplyBody::Stream(
-                AppBody { body, connection: Some(connection), idle: self.idle.clone() }
-                    .boxed_unsync(),
-            )
+            let body = AppBody {
+                body,
+                connection: Some(connection),
+                idle: self.idle.clone(),
+                _counted: self.replies.one_more(),
+            };
+            ReplyBody::Stream(body.boxed_unsync())
         };
         Answer::Reply(Reply {
             code,
@@ -273,6 +281,7 @@ struct AppBody {
     body: Incoming,
     connection: Option<AppConnection>,
     idle: Arc<Idle>,
+    _counted: OneReply,
 }
 
 impl Body for AppBody {
