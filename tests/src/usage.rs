@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::binary::{Node, eventually};
+use crate::binary::{Node, SOON};
 use crate::http;
 
 /// Bytes in a MiB.
 pub const MIB: u64 = 1 << 20;
+
+/// How often a node is looked at.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a node holds at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ impl Usage {
     /// connection that has ended may still be seen for a moment.
     pub fn at_rest(node: &Node) -> Self {
         let looks = (0..10).map(|_| {
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(PAUSE);
             Self::of(node)
         });
         let least = |a: Self, b: Self| Self {
@@ -66,11 +69,14 @@ impl Usage {
     /// If it does not soon.
     pub fn returns(self, node: &Node, percent: u64) {
         let most = self.resident + self.resident * percent / 100;
-        eventually(&format!("as before, {self:?}, and not {:?}", Self::of(node)), || {
-            let now = Self::of(node);
-            now.files == self.files && now.resident <= most
-        });
-        eprintln!("before {self:?}, after {:?}", Self::of(node));
+        let mut now = Self::of(node);
+        let end = Instant::now() + SOON;
+        while now.files != self.files || now.resident > most {
+            assert!(Instant::now() < end, "it held {self:?} and holds {now:?}");
+            thread::sleep(PAUSE);
+            now = Self::of(node);
+        }
+        eprintln!("before {self:?}, after {now:?}");
     }
 }
 

@@ -8,16 +8,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 /// Answered at once, whole.
-pub const WHOLE: &str = "whole";
+pub(crate) const WHOLE: &str = "whole";
 
 /// Answered at once, and the answer never ends.
-pub const ENDLESS: &str = "endless";
+pub(crate) const ENDLESS: &str = "endless";
 
 /// Never answered.
-pub const SILENT: &str = "silent";
+pub(crate) const SILENT: &str = "silent";
 
 /// Never answered, and of the request no byte is read after its head.
-pub const DEAF: &str = "deaf";
+pub(crate) const DEAF: &str = "deaf";
 
 /// An answer to [`WHOLE`]. Connections are not kept: how many of them a node
 /// holds would depend on how many calls were open at once.
@@ -25,7 +25,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: clos
 
 /// What it has seen; clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Seen(Arc<Counts>);
+pub(crate) struct Seen(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -35,19 +35,19 @@ struct Counts {
 
 impl Seen {
     /// Connections so far.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.0.connections.load(Ordering::SeqCst)
     }
 
     /// Bytes of endless answers so far.
-    pub fn written(&self) -> usize {
+    pub(crate) fn written(&self) -> usize {
         self.0.written.load(Ordering::SeqCst)
     }
 }
 
 /// An app on a socket of the site, until the test's runtime ends; with its
 /// URL for `--app`.
-pub fn app(site: &Site) -> (String, Seen) {
+pub(crate) fn app(site: &Site) -> (String, Seen) {
     let path = site.path("app.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
     let (url, seen) = (format!("unix:{}", text(&path)), Seen::default());
