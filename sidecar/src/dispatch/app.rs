@@ -25,7 +25,7 @@ use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::CancelReason;
 use tokio::net::{TcpStream, UnixStream};
 
-use self::ahead::{AppIo, OneReply, Replies};
+use self::ahead::{AppIo, Waiting, WaitingReply};
 use super::Answer;
 use crate::event::{CODE_OK, Event, EventBody, Reply, ReplyBody, StreamError};
 use crate::headers;
@@ -57,7 +57,7 @@ pub struct AppClient {
     address: AppAddress,
     host: HeaderValue,
     idle: Arc<Idle>,
-    replies: Replies,
+    waiting: Waiting,
 }
 
 /// Connections that wait for the next event; the last one used is the first
@@ -134,7 +134,7 @@ impl AppClient {
         };
         // Every host that the settings take is a header value.
         let host = HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost"));
-        Self { address, host, idle: Arc::default(), replies: Replies::default() }
+        Self { address, host, idle: Arc::default(), waiting: Waiting::default() }
     }
 
     pub(super) async fn answer(&self, event: Event) -> Answer {
@@ -177,7 +177,7 @@ impl AppClient {
             .map_err(refused)?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER)
-            .handshake(TokioIo::new(AppIo::new(io, self.replies.clone())))
+            .handshake(TokioIo::new(AppIo::new(io, self.waiting.clone())))
             .await
             .map_err(|error| refused(std::io::Error::other(error)))?;
         Ok(AppConnection { sender, driver, ended: false })
@@ -249,7 +249,8 @@ impl AppClient {
                 body,
                 connection: Some(connection),
                 idle: self.idle.clone(),
-                _counted: self.replies.one_more(),
+                waiting: self.waiting.clone(),
+                holds: None,
             };
             ReplyBody::Stream(body.boxed_unsync())
         };
@@ -281,7 +282,9 @@ struct AppBody {
     body: Incoming,
     connection: Option<AppConnection>,
     idle: Arc<Idle>,
-    _counted: OneReply,
+    waiting: Waiting,
+    /// What was given is with the pipe until more is asked for.
+    holds: Option<WaitingReply>,
 }
 
 impl Body for AppBody {
@@ -293,6 +296,7 @@ impl Body for AppBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let this = self.get_mut();
+        this.holds = None;
         let mut polled = Pin::new(&mut this.body).poll_frame(cx);
         if polled.is_pending()
             && let Some(connection) = &mut this.connection
@@ -307,6 +311,9 @@ impl Body for AppBody {
         };
         if ended && let Some(connection) = this.connection.take() {
             this.idle.keep(connection);
+        }
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            this.holds = Some(this.waiting.one_more());
         }
         polled.map_err(|error| StreamError(broken(&error)))
     }

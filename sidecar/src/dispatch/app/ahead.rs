@@ -11,35 +11,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::MAX_BUFFER;
 use crate::io::Io;
 
-/// Bytes that are read ahead of all replies together, before each gets less
-/// than [`MAX_BUFFER`]: peers decide how many replies wait for them.
-const READ_AHEAD: usize = 1024 * 1024;
+/// Bytes of replies that wait for the pipe, before less than [`MAX_BUFFER`] is
+/// read at once: peers decide how many replies wait for them.
+const READ_AHEAD: usize = 512 * 1024;
 
-/// Bytes that are read at once of any reply; smaller ones would be calls of
-/// the system for nothing.
-const READ_LEAST: usize = 8 * 1024;
+/// Bytes that are read at once of any reply. One more would fill the buffer
+/// that hyper begins with, and hyper doubles a buffer that was filled.
+const READ_LEAST: usize = 8 * 1024 - 1;
 
-/// Replies that are being read; clones share them.
+/// Replies of which something was read that the pipe has not taken; clones
+/// share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Replies(Arc<AtomicUsize>);
+pub(super) struct Waiting(Arc<AtomicUsize>);
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
-pub(super) struct OneReply(Replies);
+pub(super) struct WaitingReply(Waiting);
 
-impl Replies {
-    pub(super) fn one_more(&self) -> OneReply {
+impl Waiting {
+    pub(super) fn one_more(&self) -> WaitingReply {
         self.0.fetch_add(1, Ordering::Relaxed);
-        OneReply(self.clone())
+        WaitingReply(self.clone())
     }
 
+    /// Bytes that may be read at once.
     fn share(&self) -> usize {
-        let replies = self.0.load(Ordering::Relaxed).max(1);
-        (READ_AHEAD / replies).clamp(READ_LEAST, MAX_BUFFER)
+        let waiting = self.0.load(Ordering::Relaxed).max(1);
+        (READ_AHEAD / waiting).clamp(READ_LEAST, MAX_BUFFER)
     }
 }
 
-impl Drop for OneReply {
+impl Drop for WaitingReply {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -49,12 +51,12 @@ impl Drop for OneReply {
 #[derive(Debug)]
 pub(super) struct AppIo {
     io: Io,
-    replies: Replies,
+    waiting: Waiting,
 }
 
 impl AppIo {
-    pub(super) fn new(io: Io, replies: Replies) -> Self {
-        Self { io, replies }
+    pub(super) fn new(io: Io, waiting: Waiting) -> Self {
+        Self { io, waiting }
     }
 }
 
@@ -65,7 +67,7 @@ impl AsyncRead for AppIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let share = this.replies.share();
+        let share = this.waiting.share();
         if buf.remaining() <= share {
             return Pin::new(&mut this.io).poll_read(cx, buf);
         }
