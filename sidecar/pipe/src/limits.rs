@@ -51,9 +51,9 @@ pub const SEND_QUEUE: usize = 64 * 1024;
 
 /// Bytes of body that one pipe has queued for sending before each stream gets
 /// less than [`SEND_QUEUE`], down to half a frame: a peer that grants much and
-/// reads nothing is not to fill the memory. Of 16 streams each has its full
+/// reads nothing is not to fill the memory. Of 8 streams each has its full
 /// queue; more bytes keep the writer no busier.
-pub const PIPE_SEND_QUEUE: usize = 1024 * 1024;
+pub const PIPE_SEND_QUEUE: usize = 512 * 1024;
 
 /// Bytes handed to TLS at once: rustls buffers 64 KiB, four records.
 pub const WRITE_BATCH: usize = 64 * 1024;
