@@ -170,11 +170,14 @@ async fn a_peer_that_reads_no_reply_is_held_to_the_bound() {
 async fn a_peer_that_fills_bodies_and_reads_no_reply_is_held_to_both_bounds() {
     let _alone = ALONE.lock().await;
     let mut siege = Siege::begin().await;
-    let noun = ENDLESS.to_owned();
-    let head = RequestHead { noun, reply_credit: u32::MAX, ..deaf() };
+    let head = RequestHead { noun: ENDLESS.to_owned(), ..deaf() };
     for stream in streams() {
         siege.send(&full_request(stream, &head)).await;
-        siege.send(&data(stream, INITIAL_CREDIT as usize, MAX_PAYLOAD)).await;
+    }
+    siege.fill(|stream, len| data(stream, len, MAX_PAYLOAD)).await;
+    for stream in streams() {
+        let credit = head::credit_payload(u32::MAX);
+        siege.send(&frame(Kind::Credit, Flags::NONE, stream, credit)).await;
     }
     siege.wait_for_replies().await;
     siege.ends(BOTH_BOUNDS);
