@@ -14,13 +14,18 @@ use crate::error::FrameError;
 /// Bytes of a frame header.
 pub const HEADER_LEN: usize = 16;
 
-/// Bytes of the longest payload: a TLS record less the header.
-pub const MAX_PAYLOAD: usize = 16 * 1024 - HEADER_LEN;
+/// Bytes of the longest frame: a TLS record. Who reads into buffers of this
+/// size keeps no more than that alive with any payload.
+pub const MAX_FRAME: usize = 16 * 1024;
+
+/// Bytes of the longest payload.
+pub const MAX_PAYLOAD: usize = MAX_FRAME - HEADER_LEN;
 
 /// Payloads below this many bytes are copied out of the read buffer, larger
-/// ones are slices of it: a slice of a few bytes would keep the whole buffer
-/// alive for as long as somebody holds it.
-const COPY_BELOW: usize = 4 * 1024;
+/// ones are slices of it. A slice keeps the whole buffer alive for as long as
+/// somebody holds it, and a peer decides what else is in there: so only what
+/// nearly fills a buffer of one frame is worth slicing.
+const COPY_BELOW: usize = 14 * 1024;
 
 /// Unknown types from here on may be skipped; below they end the pipe.
 const SKIPPABLE: std::ops::RangeInclusive<u8> = 0x80..=0xfe;
@@ -246,6 +251,16 @@ mod tests {
         let mut out = BytesMut::new();
         data(MAX_PAYLOAD).encode(&mut out);
         assert_eq!(out.len(), 16_384);
+    }
+
+    #[test]
+    fn a_payload_keeps_no_more_than_a_frame_of_its_size_alive() {
+        for len in [0, 100, 5_000, COPY_BELOW - 1] {
+            let mut buf = BytesMut::with_capacity(4 * MAX_FRAME);
+            data(len).encode(&mut buf);
+            let frame = Frame::decode(&mut buf).expect("valid").expect("whole");
+            assert!(frame.payload.is_empty() || frame.payload.is_unique(), "{len}");
+        }
     }
 
     #[test]

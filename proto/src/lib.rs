@@ -9,7 +9,7 @@ pub mod frame;
 pub mod head;
 
 pub use error::{FrameError, HeadError};
-pub use frame::{Class, Flags, Frame, HEADER_LEN, Kind, MAX_PAYLOAD};
+pub use frame::{Class, Flags, Frame, HEADER_LEN, Kind, MAX_FRAME, MAX_PAYLOAD};
 
 /// Messages generated from `restpipe.proto`; `tests/generated.rs` holds them
 /// to it.

@@ -158,12 +158,18 @@ pub struct Event {
 pub struct EventBody {
     body: RecvBody,
     len: Option<u64>,
+    lends: bool,
 }
 
 impl EventBody {
     pub(crate) fn new(body: RecvBody, len: Option<u64>) -> Self {
         let len = body.as_whole().map_or(len, |whole| Some(whole.len() as u64));
-        Self { body, len }
+        Self { body, len, lends: false }
+    }
+
+    /// Bytes count as taken once they are dropped; see [`RecvBody::poll_lent`].
+    pub(crate) fn lending(self) -> Self {
+        Self { lends: true, ..self }
     }
 
     /// The next bytes; `None` at the end.
@@ -188,7 +194,8 @@ impl Body for EventBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
-        let chunk = std::task::ready!(self.body.poll_chunk(cx));
+        let chunk = if self.lends { self.body.poll_lent(cx) } else { self.body.poll_chunk(cx) };
+        let chunk = std::task::ready!(chunk);
         if let (Some(Ok(chunk)), Some(len)) = (&chunk, &mut self.len) {
             *len = len.saturating_sub(chunk.len() as u64);
         }

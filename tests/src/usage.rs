@@ -1,16 +1,20 @@
 //! What a process holds: files and memory (proc(5)).
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::binary::{Node, eventually};
+use crate::binary::{Node, SOON};
 use crate::http;
 
 /// Bytes in a MiB.
 pub const MIB: u64 = 1 << 20;
+
+/// How often a node is looked at.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a node holds at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +52,7 @@ impl Usage {
     /// connection that has ended may still be seen for a moment.
     pub fn at_rest(node: &Node) -> Self {
         let looks = (0..10).map(|_| {
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(PAUSE);
             Self::of(node)
         });
         let least = |a: Self, b: Self| Self {
@@ -65,11 +69,14 @@ impl Usage {
     /// If it does not soon.
     pub fn returns(self, node: &Node, percent: u64) {
         let most = self.resident + self.resident * percent / 100;
-        eventually(&format!("as before, {self:?}, and not {:?}", Self::of(node)), || {
-            let now = Self::of(node);
-            now.files == self.files && now.resident <= most
-        });
-        eprintln!("before {self:?}, after {:?}", Self::of(node));
+        let mut now = Self::of(node);
+        let end = Instant::now() + SOON;
+        while now.files != self.files || now.resident > most {
+            assert!(Instant::now() < end, "it held {self:?} and holds {now:?}");
+            thread::sleep(PAUSE);
+            now = Self::of(node);
+        }
+        eprintln!("before {self:?}, after {now:?}");
     }
 }
 
@@ -83,6 +90,27 @@ fn memory(node: &Node, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     1024 * kib.expect("proc(5) has it in kB")
+}
+
+/// Lets this process have so many files open, if it may not already.
+///
+/// # Panics
+/// If the system does not let it.
+pub fn allow_files(count: usize) {
+    let own = std::process::id().to_string();
+    let run = |args: &[&str]| {
+        let mut prlimit = Command::new("prlimit");
+        let ran = prlimit.args(["--pid", &own]).args(args).output().expect("prlimit runs");
+        String::from_utf8(ran.stdout).expect("text")
+    };
+    let limit = |kind: &str| run(&["--nofile", "--raw", "--noheadings", "--output", kind]);
+    let soft: usize = limit("SOFT").trim().parse().unwrap_or(usize::MAX);
+    if soft < count {
+        // A process may have as many as its hard limit says, if it asks.
+        run(&[&format!("--nofile={}:", limit("HARD").trim())]);
+        let soft: usize = limit("SOFT").trim().parse().unwrap_or(usize::MAX);
+        assert!(soft >= count, "{count} files are needed and {soft} allowed: raise `ulimit -Hn`");
+    }
 }
 
 /// A sum of the metrics of that name, whatever their labels, that hold `label`.

@@ -174,7 +174,11 @@ impl From<TlsStream<TcpStream>> for WirePeer {
 }
 
 impl WirePeer {
-    async fn greet(stream: TlsStream<TcpStream>, said: &Hello) -> io::Result<Self> {
+    /// Says HELLO and hears it.
+    ///
+    /// # Errors
+    /// If the other side does not want it.
+    pub async fn greet(stream: TlsStream<TcpStream>, said: &Hello) -> io::Result<Self> {
         let mut peer = Self::from(stream);
         peer.send(&frame(Kind::Hello, Flags::NONE, 0, head::to_bytes(said))).await?;
         match peer.next().await? {

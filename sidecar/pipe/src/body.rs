@@ -1,6 +1,7 @@
 //! The two ends of a streamed body, outside the session.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -41,11 +42,8 @@ pub struct RecvBody {
 
 #[derive(Debug)]
 struct Rest {
-    stream: u64,
     inbox: Inbox,
-    commands: Commands,
-    /// Bytes taken and not yet reported.
-    taken: usize,
+    taken: Arc<Taken>,
     /// Whether this is a reply: dropping it early then cancels the call.
     of_reply: bool,
     /// The call's slot, freed when its reply is over.
@@ -67,7 +65,8 @@ impl RecvBody {
         of_reply: bool,
         slot: Option<SlotPermit>,
     ) -> Self {
-        let rest = Rest { stream, inbox, commands, taken: 0, of_reply, _slot: slot };
+        let taken = Arc::new(Taken::new(stream, commands));
+        let rest = Rest { inbox, taken, of_reply, _slot: slot };
         Self { first: Some(first).filter(|bytes| !bytes.is_empty()), rest: Some(rest) }
     }
 
@@ -88,24 +87,39 @@ impl RecvBody {
 
     /// The next bytes; `None` at the end.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        let taken = |chunk: Bytes, taken: &Arc<Taken>| {
+            taken.add(chunk.len());
+            chunk
+        };
+        self.poll_next(cx, taken)
+    }
+
+    /// The next bytes, for somebody who writes them to where they may be held
+    /// up: they count as taken once they are dropped, so that what waits there
+    /// is part of the window. Who gathers chunks must not ask for them so.
+    pub fn poll_lent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        let lend = |bytes: Bytes, taken: &Arc<Taken>| {
+            Bytes::from_owner(Lent { bytes, taken: taken.clone() })
+        };
+        self.poll_next(cx, lend)
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        hand_over: impl FnOnce(Bytes, &Arc<Taken>) -> Bytes,
+    ) -> Poll<Option<Result<Bytes, CallError>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         let result = match std::task::ready!(rest.inbox.poll(cx)) {
-            Ok(Some(chunk)) => {
-                rest.taken += chunk.len();
-                if rest.taken >= REPORT_EVERY {
-                    rest.report();
-                }
-                return Poll::Ready(Some(Ok(chunk)));
-            }
+            Ok(Some(chunk)) => return Poll::Ready(Some(Ok(hand_over(chunk, &rest.taken)))),
             Ok(None) => None,
             Err(error) => Some(Err(error)),
         };
-        if let Some(mut rest) = self.rest.take() {
-            rest.report();
-            rest.taken = usize::MAX;
+        if let Some(rest) = self.rest.take() {
+            rest.taken.end();
         }
         Poll::Ready(result)
     }
@@ -135,26 +149,72 @@ impl RecvBody {
     }
 }
 
-impl Rest {
-    fn report(&mut self) {
-        let bytes = std::mem::take(&mut self.taken);
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let Taken { stream, commands, ended, .. } = &*self.taken;
+        if ended.load(Ordering::Relaxed) {
+            return;
+        }
+        let stream = *stream;
+        commands.send(if self.of_reply {
+            Command::Cancel { stream, reason: CancelReason::CallerGone, detail: String::new() }
+        } else {
+            Command::Unwanted { stream }
+        });
+    }
+}
+
+/// What was taken of a body, and the way to say so.
+#[derive(Debug)]
+struct Taken {
+    stream: u64,
+    commands: Commands,
+    /// Bytes taken and not yet reported.
+    bytes: AtomicUsize,
+    /// The body has come to its end: there is nothing to gather reports for.
+    ended: AtomicBool,
+}
+
+impl Taken {
+    fn new(stream: u64, commands: Commands) -> Self {
+        Self { stream, commands, bytes: AtomicUsize::new(0), ended: AtomicBool::new(false) }
+    }
+
+    fn add(&self, bytes: usize) {
+        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all >= REPORT_EVERY || self.ended.load(Ordering::Relaxed) {
+            self.report();
+        }
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.report();
+    }
+
+    fn report(&self) {
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
         if bytes > 0 {
             self.commands.send(Command::Consumed { stream: self.stream, bytes });
         }
     }
 }
 
-impl Drop for Rest {
+/// Bytes that count as taken once they are dropped.
+struct Lent {
+    bytes: Bytes,
+    taken: Arc<Taken>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
     fn drop(&mut self) {
-        if self.taken == usize::MAX {
-            return; // It came to its end.
-        }
-        let stream = self.stream;
-        self.commands.send(if self.of_reply {
-            Command::Cancel { stream, reason: CancelReason::CallerGone, detail: String::new() }
-        } else {
-            Command::Unwanted { stream }
-        });
+        self.taken.add(self.bytes.len());
     }
 }
 

@@ -18,8 +18,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use restpipe_proto::Frame;
 use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason};
+use restpipe_proto::{Frame, MAX_FRAME};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -205,9 +205,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn read_until_pending(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Why> {
         let mut left = READ_BATCH;
         loop {
-            if self.read.capacity() - self.read.len() < READ_BATCH / 4 {
-                self.read.reserve(READ_BATCH);
-            }
+            self.make_room();
             let got = match pin!(self.io.read_buf(&mut self.read)).poll(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(error)) => return Err(self.why_gone(error)),
@@ -226,6 +224,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 return Ok(());
             }
         }
+    }
+
+    /// Makes room for the rest of one frame, and not more: see [`MAX_FRAME`].
+    fn make_room(&mut self) {
+        let begun = self.read.len();
+        if self.read.capacity() >= MAX_FRAME || self.read.try_reclaim(MAX_FRAME - begun) {
+            return;
+        }
+        let mut next = BytesMut::with_capacity(MAX_FRAME);
+        next.extend_from_slice(&self.read);
+        self.read = next;
     }
 
     /// A peer that has drained may drop its end without a word.

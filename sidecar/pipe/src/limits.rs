@@ -54,22 +54,29 @@ pub const FIRST_WINDOW: u32 = 256 * 1024;
 /// bound by TLS, not by credit.
 pub const MAX_WINDOW: u32 = 1024 * 1024;
 
-/// Bytes of credit beyond the floors that one pipe may have handed out.
-pub const PIPE_BUDGET: usize = 4 * 1024 * 1024;
+/// Bytes that one pipe may make this side hold beyond the floors of credit
+/// that every stream has: credit handed out, and requests with their heads and
+/// the first part of their bodies. Of 256 requests with 16 KiB each all fit.
+pub const PIPE_BUDGET: usize = 5 * 1024 * 1024;
+
+/// Bytes of [`PIPE_BUDGET`] that are never handed out as credit, so that large
+/// bodies do not keep small requests out.
+pub const REQUEST_RESERVE: usize = PIPE_BUDGET / 2;
 
 /// Bytes of body that one stream may have queued for sending. Two chunks in
 /// the queue and two on their way keep the writer busy.
 pub const SEND_QUEUE: usize = 64 * 1024;
 
 /// Bytes of body that one pipe has queued for sending before each stream gets
-/// less than [`SEND_QUEUE`]: a peer that grants much and reads nothing is not
-/// to fill the memory.
-pub const PIPE_SEND_QUEUE: usize = 4 * 1024 * 1024;
+/// less than [`SEND_QUEUE`], down to half a frame: a peer that grants much and
+/// reads nothing is not to fill the memory. Of 8 streams each has its full
+/// queue; more bytes keep the writer no busier.
+pub const PIPE_SEND_QUEUE: usize = 512 * 1024;
 
 /// Bytes handed to TLS at once: rustls buffers 64 KiB, four records.
 pub const WRITE_BATCH: usize = 64 * 1024;
 
-/// Bytes read before other tasks get their turn.
+/// Bytes read before other tasks get their turn; a read is one frame at most.
 pub const READ_BATCH: usize = 64 * 1024;
 
 /// Below this many queued bytes, and with more than one stream open, the

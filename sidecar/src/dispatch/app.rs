@@ -3,6 +3,8 @@
 //! A connection is driven by the task of the request that uses it, not by one
 //! of its own: that saves two wake-ups a call.
 
+mod ahead;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -24,6 +26,7 @@ use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::CancelReason;
 use tokio::net::{TcpStream, UnixStream};
 
+use self::ahead::{AppIo, Waiting, WaitingReply};
 use super::Answer;
 use crate::event::{CODE_OK, Event, EventBody, Reply, ReplyBody, StreamError};
 use crate::headers;
@@ -58,6 +61,7 @@ pub struct AppClient {
     address: AppAddress,
     host: HeaderValue,
     idle: Arc<Idle>,
+    waiting: Waiting,
 }
 
 /// Connections that wait for the next event; the last one used is the first
@@ -76,7 +80,7 @@ struct Kept {
 #[derive(Debug)]
 struct AppConnection {
     sender: SendRequest<EventBody>,
-    driver: Connection<TokioIo<Io>, EventBody>,
+    driver: Connection<TokioIo<AppIo>, EventBody>,
     ended: bool,
 }
 
@@ -135,7 +139,7 @@ impl AppClient {
         };
         // Every host that the settings take is a header value.
         let host = HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost"));
-        Self { address, host, idle: Arc::default() }
+        Self { address, host, idle: Arc::default(), waiting: Waiting::default() }
     }
 
     pub(super) async fn answer(&self, event: Event) -> Answer {
@@ -178,7 +182,7 @@ impl AppClient {
             .map_err(refused)?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER)
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(AppIo::new(io, self.waiting.clone())))
             .await
             .map_err(|error| refused(std::io::Error::other(error)))?;
         Ok(Box::new(AppConnection { sender, driver, ended: false }))
@@ -211,7 +215,8 @@ impl AppClient {
             path.push('?');
             path.push_str(&event.query);
         }
-        let mut request = Request::new(event.body);
+        // What the app does not read stays in the pipe's window.
+        let mut request = Request::new(event.body.lending());
         *request.method_mut() = event.verb.method();
         *request.uri_mut() = Uri::try_from(path)?;
         let headers = request.headers_mut();
@@ -245,10 +250,14 @@ impl AppClient {
             self.idle.keep(connection);
             ReplyBody::Whole(Bytes::new())
         } else {
-            ReplyBody::Stream(
-                AppBody { body, connection: Some(connection), idle: self.idle.clone() }
-                    .boxed_unsync(),
-            )
+            let body = AppBody {
+                body,
+                connection: Some(connection),
+                idle: self.idle.clone(),
+                waiting: self.waiting.clone(),
+                holds: None,
+            };
+            ReplyBody::Stream(body.boxed_unsync())
         };
         Answer::Reply(Reply {
             code,
@@ -276,6 +285,9 @@ struct AppBody {
     body: Incoming,
     connection: Option<Box<AppConnection>>,
     idle: Arc<Idle>,
+    waiting: Waiting,
+    /// What was given is with the pipe until more is asked for.
+    holds: Option<WaitingReply>,
 }
 
 impl Body for AppBody {
@@ -287,6 +299,7 @@ impl Body for AppBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let this = self.get_mut();
+        this.holds = None;
         let mut polled = Pin::new(&mut this.body).poll_frame(cx);
         if polled.is_pending()
             && let Some(connection) = &mut this.connection
@@ -301,6 +314,9 @@ impl Body for AppBody {
         };
         if ended && let Some(connection) = this.connection.take() {
             this.idle.keep(connection);
+        }
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            this.holds = Some(this.waiting.one_more());
         }
         polled.map_err(|error| StreamError(broken(&error)))
     }

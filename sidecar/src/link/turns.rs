@@ -1,7 +1,8 @@
 //! Turns: how many connections may be at one stage of becoming a pipe, and
 //! which of them gives way when more come.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,9 +29,11 @@ pub(super) struct Turns {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    /// By number, so the longest held is the first.
-    held: BTreeMap<u64, Held>,
-    sources: HashMap<IpAddr, BTreeSet<u64>>,
+    held: HashMap<u64, Held>,
+    sources: HashMap<IpAddr, Source>,
+    /// Sources of which a turn gives way, the next one last. Kept in order, as
+    /// strangers decide how often it is asked for.
+    ranks: BTreeSet<Rank>,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,23 @@ struct Held {
     /// Dropped to tell the holder that it has given way; nothing if it does
     /// not any more.
     gives_way: Option<oneshot::Sender<()>>,
+}
+
+/// The turns of one source.
+#[derive(Debug, Default)]
+struct Source {
+    count: usize,
+    /// Those that give way, by number, so the longest held is the first.
+    give_way: BTreeSet<u64>,
+}
+
+/// How many turns a source has, and the longest held that gives way.
+type Rank = (usize, Reverse<u64>, IpAddr);
+
+impl Source {
+    fn rank(&self, source: IpAddr) -> Option<Rank> {
+        Some((self.count, Reverse(*self.give_way.first()?), source))
+    }
 }
 
 /// Why there is no turn.
@@ -85,7 +105,7 @@ impl Turns {
     /// A turn for a connection from `source`.
     pub(super) fn take(&self, source: IpAddr, now: Instant) -> Result<Turn, Taken> {
         let mut table = lock(&self.table);
-        let own = table.sources.get(&source).map_or(0, BTreeSet::len);
+        let own = table.sources.get(&source).map_or(0, |source| source.count);
         let victim = if own >= self.per_source {
             let oldest =
                 table.oldest(source).filter(|oldest| self.has_had_it(&table, *oldest, now));
@@ -102,16 +122,16 @@ impl Turns {
         table.next += 1;
         let (gives_way, given_way) = oneshot::channel();
         table.held.insert(number, Held { source, since: now, gives_way: Some(gives_way) });
-        table.sources.entry(source).or_default().insert(number);
+        table.change(source, |source| {
+            source.count += 1;
+            source.give_way.insert(number);
+        });
         Ok(Turn { table: self.table.clone(), number, given_way })
     }
 
     /// Whose turn a newcomer gets whose source has `own` turns.
     fn victim(&self, table: &Table, own: usize, now: Instant) -> Option<u64> {
-        let by_source = table.sources.iter().filter_map(|(source, held)| {
-            Some((held.len(), std::cmp::Reverse(table.oldest(*source)?)))
-        });
-        let (most, std::cmp::Reverse(oldest)) = by_source.max()?;
+        let (most, Reverse(oldest), _) = *table.ranks.last()?;
         (most > own + 1 || self.has_had_it(table, oldest, now)).then_some(oldest)
     }
 
@@ -123,17 +143,28 @@ impl Turns {
 impl Table {
     /// The longest held turn of a source that gives way.
     fn oldest(&self, source: IpAddr) -> Option<u64> {
-        let gives_way = |number: &&u64| self.held[*number].gives_way.is_some();
-        self.sources.get(&source)?.iter().find(gives_way).copied()
+        self.sources.get(&source)?.give_way.first().copied()
     }
 
     fn remove(&mut self, number: u64) {
         let Some(Held { source, .. }) = self.held.remove(&number) else { return };
-        if let Some(numbers) = self.sources.get_mut(&source) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.sources.remove(&source);
-            }
+        self.change(source, |source| {
+            source.count -= 1;
+            source.give_way.remove(&number);
+        });
+    }
+
+    fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut Source)) {
+        let source = self.sources.entry(address).or_default();
+        if let Some(rank) = source.rank(address) {
+            self.ranks.remove(&rank);
+        }
+        change(source);
+        if let Some(rank) = source.rank(address) {
+            self.ranks.insert(rank);
+        }
+        if source.count == 0 {
+            self.sources.remove(&address);
         }
     }
 }
@@ -148,7 +179,12 @@ impl Turn {
             _ = &mut self.given_way => return None,
         };
         let mut table = lock(&self.table);
-        table.held.get_mut(&self.number)?.gives_way = None;
+        let held = table.held.get_mut(&self.number)?;
+        held.gives_way = None;
+        let source = held.source;
+        table.change(source, |source| {
+            source.give_way.remove(&self.number);
+        });
         Some(done)
     }
 }
@@ -190,7 +226,8 @@ mod tests {
         assert_eq!(turns.take(source(5), now).err(), Some(Taken::All));
         assert!(!has_given_way(&mut modest));
         drop((greedy, modest, third, fourth));
-        assert!(lock(&turns.table).held.is_empty() && lock(&turns.table).sources.is_empty());
+        let table = lock(&turns.table);
+        assert!(table.held.is_empty() && table.sources.is_empty() && table.ranks.is_empty());
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Growth: what strangers and pipes cost a node, and where it ends.
 
+mod app;
+mod cancels;
+mod cycles;
+mod hostile;
 mod strangers;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +12,10 @@ use restpipe_tests::binary::Start;
 
 /// These tests measure, and would measure each other.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// So much more memory a node may hold afterwards than before, in percent:
+/// what it frees does not all go back to the system.
+const PERCENT: u64 = 5;
 
 /// Of thousands of pipes only the first line that says where the node listens.
 fn quiet(node: Start) -> Start {

@@ -1,10 +1,10 @@
 //! Connections that never become a pipe, and limits on those that do.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use restpipe_tests::binary::{Node, eventually};
 use restpipe_tests::site::{CLIENT, Site};
-use restpipe_tests::usage::metric;
+use restpipe_tests::usage::{MIB, Usage, allow_files, metric};
 use restpipe_tests::wire::{Wire, WirePeer, local};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -91,4 +91,58 @@ async fn there_are_never_more_pipes_than_may_be_however_many_come_at_once() {
     eventually("all have gone", || metric(&server, "restpipe_pipes", "") == 0.0);
     let _one = wire.open(local(2), "late").await.expect("a pipe");
     eventually("it is in", || metric(&server, "restpipe_pipes", "") == 1.0);
+}
+
+/// Connections that say nothing, or next to nothing.
+const SILENT: usize = 5_000;
+
+/// All of them together cost the node no more.
+const SILENT_COST: u64 = 100 * MIB;
+
+/// Files that this test has open: both ends are not in one process.
+const FILES: usize = SILENT + 500;
+
+/// How often a client tries to come in; the median counts, as others use this
+/// machine too.
+const TRIES: usize = 7;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_silent_connections_cost_little_and_keep_nobody_out() {
+    let _alone = ALONE.lock().await;
+    allow_files(FILES);
+    let site = Site::new();
+    let server = quiet(site.server()).start();
+    let wire = Wire::new(&site, CLIENT, server.pipe());
+    drop(wire.open(local(1), "first").await.expect("a pipe"));
+    let before = Usage::at_rest(&server);
+    Usage::forget_peak(&server);
+    let silent = tokio::sync::Mutex::new(Vec::new());
+    each(SILENT, 64, |_, number| {
+        let (wire, silent) = (&wire, &silent);
+        async move {
+            // Some addresses have many, most have one.
+            let from = if number.is_multiple_of(4) { number % 8 } else { number };
+            let mut stream = wire.connect(local(1000 + from)).await.expect("a socket");
+            if number.is_multiple_of(2) {
+                // The server may have closed it already.
+                let _ = stream.write_all(&wire.client_hello()[..1]).await;
+            }
+            silent.lock().await.push(stream);
+        }
+    })
+    .await;
+    let mut times = Vec::new();
+    for number in 0..TRIES {
+        let started = Instant::now();
+        // One that is turned away comes again.
+        while wire.open(local(2), &format!("n{number}")).await.is_err() {}
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    let cost = Usage::peak(&server).saturating_sub(before.resident);
+    eprintln!("in within {times:?}, {} KiB for the silent", cost / 1024);
+    assert!(times[TRIES / 2] <= AT_ONCE, "{times:?}");
+    assert!(cost <= SILENT_COST, "{cost} bytes");
+    drop(silent);
+    eventually("all have gone", || Usage::of(&server).files == before.files);
 }

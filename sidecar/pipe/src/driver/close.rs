@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use super::{Closing, Driver};
 use crate::error::{CallError, Why};
 use crate::handle::{PipeState, ToDriver};
-use crate::limits::{LINGER, READ_BATCH};
+use crate::limits::LINGER;
 use crate::session::Output;
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
@@ -53,7 +53,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         loop {
             self.read.clear();
-            self.read.reserve(READ_BATCH / 4);
+            self.make_room();
             match ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}

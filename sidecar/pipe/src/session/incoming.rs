@@ -6,7 +6,7 @@ use bytes::Bytes;
 use restpipe_proto::pb::{CancelReason, ReplyHead, RequestHead};
 use restpipe_proto::{Frame, head};
 
-use super::window::Window;
+use super::window::{Charge, Window};
 use super::{Output, Session};
 use crate::error::{CallError, Why};
 use crate::limits::{CREDIT_STALL, MAX_ARGS, MAX_HEADERS};
@@ -31,8 +31,8 @@ pub(super) struct IncomingStream {
     /// All of the reply has been sent, or never will be.
     reply_ended: bool,
     handler_done: bool,
-    /// Bytes that the process budget holds for the inline body.
-    charge: usize,
+    /// What the budgets hold for the request itself.
+    charge: Charge,
     /// Bytes of reply that the caller takes unasked.
     reply_credit: u32,
     /// All credit that the reply had got when it was last looked at, if it was
@@ -43,7 +43,7 @@ pub(super) struct IncomingStream {
 impl IncomingStream {
     /// Bytes that the peer made this side keep, or may.
     pub(super) fn held(&self) -> usize {
-        self.charge + self.window.as_ref().map_or(0, Window::size)
+        self.charge.pipe + self.window.as_ref().map_or(0, Window::size)
     }
 }
 
@@ -60,6 +60,7 @@ impl Session {
         }
         self.last_peer = stream;
         let end = flags.is_end();
+        let frame = payload.len();
         let (head, body) = match split(payload) {
             Ok(parts) => parts,
             Err(detail) => {
@@ -77,9 +78,9 @@ impl Session {
             self.refuse(stream, end, CancelReason::RefusedBusy, detail);
             return Ok(());
         }
-        let charge = body.len();
-        if !self.budgets.process.take(charge) {
-            let detail = "no memory is left for bodies".to_owned();
+        let charge = Charge::of(frame, &head, body.len());
+        if !self.budgets.charge(charge) {
+            let detail = "no memory is left for requests".to_owned();
             self.refuse(stream, end, CancelReason::RefusedBusy, detail);
             return Ok(());
         }
@@ -94,7 +95,7 @@ impl Session {
         head: RequestHead,
         body: Bytes,
         end: bool,
-        charge: usize,
+        charge: Charge,
     ) {
         let due =
             (head.deadline_ms > 0).then(|| now + Duration::from_millis(head.deadline_ms.into()));
@@ -218,7 +219,7 @@ impl Session {
             self.outputs.push_back(Output::Failed { stream, error });
         }
         if let Some(event) = self.incoming.remove(&stream) {
-            self.budgets.process.give(event.charge);
+            self.budgets.release(event.charge);
             if let Some(due) = event.due {
                 self.deadlines.remove(&(due, stream));
             }
@@ -303,7 +304,7 @@ impl Session {
         let mut events: Vec<_> = std::mem::take(&mut self.incoming).into_iter().collect();
         events.sort_unstable_by_key(|(stream, _)| *stream);
         for (stream, event) in events {
-            self.budgets.process.give(event.charge);
+            self.budgets.release(event.charge);
             if let Some(window) = event.window {
                 window.close(&self.budgets);
             }

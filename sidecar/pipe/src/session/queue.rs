@@ -100,7 +100,7 @@ impl Queue {
 
     /// Bytes that each body may have queued.
     fn share(&self) -> usize {
-        (PIPE_SEND_QUEUE / self.bodies.len().max(1)).clamp(MAX_PAYLOAD, SEND_QUEUE)
+        (PIPE_SEND_QUEUE / self.bodies.len().max(1)).clamp(MAX_PAYLOAD / 2, SEND_QUEUE)
     }
 
     /// Drops what waits for streams; what is said about the pipe stays.

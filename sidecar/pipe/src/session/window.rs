@@ -3,14 +3,16 @@
 //! Every open stream may be granted [`INITIAL_CREDIT`] bytes, whatever the
 //! budgets say, so that each makes progress; what goes beyond that floor is
 //! taken from the pipe's and the process's budget when the window is raised
-//! and given back when the stream ends.
+//! and given back when the stream ends. Requests themselves are charged to the
+//! same budgets, of which windows leave them a part.
 
 use std::time::{Duration, Instant};
 
 use restpipe_proto::INITIAL_CREDIT;
+use restpipe_proto::pb::RequestHead;
 
 use crate::budget::Budget;
-use crate::limits::{FIRST_WINDOW, MAX_WINDOW};
+use crate::limits::{FIRST_WINDOW, MAX_WINDOW, REQUEST_RESERVE};
 
 /// The window doubles while half of it is drained faster than this or two
 /// round trips, whichever is longer.
@@ -26,10 +28,60 @@ pub(super) struct Budgets {
     pub(super) process: Budget,
 }
 
+/// Bytes of memory that one header takes beside its name and value, in the
+/// tables that it goes through.
+const PER_HEADER: usize = 128;
+
+/// The same of one argument.
+const PER_ARG: usize = 64;
+
+/// What a request takes from the budgets until its event is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Charge {
+    /// All that it takes in memory, about.
+    pub(super) pipe: usize,
+    /// Its inline body.
+    process: usize,
+}
+
+impl Charge {
+    /// Of a request whose frame has so many bytes, and so many of them body.
+    /// A head is held once as it came and once as it goes to its handler.
+    pub(super) fn of(frame: usize, head: &RequestHead, body: usize) -> Self {
+        let tables = PER_HEADER * head.headers.len() + PER_ARG * head.args.len();
+        Self { pipe: frame + (frame - body) + tables, process: body }
+    }
+}
+
 impl Budgets {
+    /// Takes what a request needs.
+    #[must_use]
+    pub(super) fn charge(&self, charge: Charge) -> bool {
+        if !self.pipe.take(charge.pipe) {
+            return false;
+        }
+        let taken = self.process.take(charge.process);
+        if !taken {
+            self.pipe.give(charge.pipe);
+        }
+        taken
+    }
+
+    /// Gives it back.
+    pub(super) fn release(&self, charge: Charge) {
+        self.pipe.give(charge.pipe);
+        self.process.give(charge.process);
+    }
+
+    /// Bytes that windows may still take of the pipe's budget.
+    fn left_for_windows(&self) -> usize {
+        self.pipe.left().saturating_sub(REQUEST_RESERVE)
+    }
+
     fn take(&self, bytes: u32) -> bool {
         let bytes = bytes as usize;
-        if !self.pipe.take(bytes) {
+        // Nobody else takes from it meanwhile: a session is one task's.
+        if bytes > self.left_for_windows() || !self.pipe.take(bytes) {
             return false;
         }
         let taken = self.process.take(bytes);
@@ -48,7 +100,7 @@ impl Budgets {
     /// left and a sixty-fourth of the process's, so that few streams get much
     /// and many get little.
     fn share(&self) -> u32 {
-        let share = (self.pipe.left() / 8).min(self.process.left() / 64);
+        let share = (self.left_for_windows() / 8).min(self.process.left() / 64);
         u32::try_from(share).unwrap_or(u32::MAX).min(FIRST_WINDOW)
     }
 }
