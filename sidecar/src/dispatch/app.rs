@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -82,6 +82,8 @@ struct AppConnection {
     sender: SendRequest<EventBody>,
     driver: Connection<TokioIo<AppIo>, EventBody>,
     ended: bool,
+    /// The app has said that its last answer was the last one.
+    last: bool,
 }
 
 impl AppConnection {
@@ -123,6 +125,10 @@ impl Idle {
     }
 
     fn keep(&self, connection: Box<AppConnection>) {
+        if connection.last {
+            // It would be found closed by the next event, and be open until then.
+            return;
+        }
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(Kept { connection, since: now() });
@@ -185,7 +191,7 @@ impl AppClient {
             .handshake(TokioIo::new(AppIo::new(io, self.waiting.clone())))
             .await
             .map_err(|error| refused(std::io::Error::other(error)))?;
-        Ok(Box::new(AppConnection { sender, driver, ended: false }))
+        Ok(Box::new(AppConnection { sender, driver, ended: false, last: false }))
     }
 
     async fn connect(&self) -> std::io::Result<Io> {
@@ -234,8 +240,10 @@ impl AppClient {
         Ok(request)
     }
 
-    fn to_reply(&self, response: Response<Incoming>, connection: Box<AppConnection>) -> Answer {
+    fn to_reply(&self, response: Response<Incoming>, mut connection: Box<AppConnection>) -> Answer {
         let (parts, body) = response.into_parts();
+        connection.last = parts.version < Version::HTTP_11
+            || headers::text(parts.headers.get(CONNECTION)).eq_ignore_ascii_case("close");
         let mime = headers::text(parts.headers.get(CONTENT_TYPE)).to_owned();
         let declared =
             parts.headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
