@@ -95,12 +95,14 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             } else if options.pre {
                 cluster.may_be_installed(&mut report).await;
             } else {
-                cluster.kinds(&mut report).await;
+                let has_kinds = cluster.kinds(&mut report).await;
                 cluster.control_plane(&mut report).await;
                 cluster.webhook(&mut report).await;
                 cluster.pods(&mut report).await;
-                cluster.servers(&mut report).await;
-                cluster.links(&mut report).await;
+                if has_kinds {
+                    cluster.servers(&mut report).await;
+                    cluster.links(&mut report).await;
+                }
             }
         }
         Err(error) => report.failed(
