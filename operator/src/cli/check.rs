@@ -120,7 +120,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 async fn client() -> anyhow::Result<Client> {
-    let mut config = kube::Config::infer().await?;
+    let mut config = super::target::config().await?;
     // Somebody waits for the answer: nothing is tried again for minutes.
     config.default_retry = false;
     config.connect_timeout = Some(look::TIMEOUT);

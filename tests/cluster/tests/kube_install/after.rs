@@ -71,7 +71,11 @@ fn nobody_answers(cluster: &Cluster) {
     assert!(message.contains("onnection refused"), "{message}");
     assert!(hint.contains("kubectl config current-context"), "{hint}");
     let [message, _] = reached(&kubeconfig("/nowhere/config"));
-    assert!(message.contains("/nowhere/config"), "{message}");
+    assert!(
+        message.starts_with("no way to the API server is known: give a kubeconfig in KUBECONFIG")
+            && message.contains("/nowhere/config"),
+        "{message}"
+    );
     std::fs::write(file.path(), "clusters: [").expect("written");
     reached(&kubeconfig(&file.path().display().to_string()));
 }
