@@ -129,6 +129,12 @@ fn links_in_each_state_and_the_next_end_of_each_kind_of_certificate_are_shown() 
         // One may have ended between the two questions.
         assert!(reconciles.is_ok_and(|reconciles| (reconciles - looks(kind)).abs() < 5.0));
     }
+    // Of each kind that is watched the errors are shown before the first, or it would be no increase.
+    for what in ["servers", "links", "injected pods", "pods without sidecar", "secrets", "services"]
+    {
+        sum(controller, "restpipe_operator_watch_errors_total", &format!("what=\"{what}\""))
+            .expect("it is shown");
+    }
     // A link that is gone is counted no more, nor is its certificate.
     let counted = || sum(controller, "restpipe_operator_links", "").expect("links");
     let links = counted();
