@@ -65,7 +65,10 @@ class Install(unittest.TestCase):
 
 
 class Examples(unittest.TestCase):
-    """manifests/examples: that they hold together. A cluster test runs them."""
+    """manifests/examples: that they hold together.
+
+    Cluster tests have an API server say whether it would take each of them, and run hello.yaml.
+    """
 
     def each(self):
         for path in EXAMPLES:
@@ -156,6 +159,21 @@ class Examples(unittest.TestCase):
                     }[roles[0]]
                     self.assertIn((kind, namespaces[name], ours[roles[0]]), declared)
                     self.assertEqual([one["name"] for one in spec["containers"]], ["app"])
+
+    def test_what_an_export_writes_is_not_written_by_hand_beside_it(self):
+        path = MANIFESTS / "examples/external.yaml"
+        (deployment,) = helm.documents(path.read_text())
+        # A link in it would take fields from the exported one, which are for ever.
+        self.assertEqual(deployment["kind"], "Deployment")
+        annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+        commands = path.read_text()
+        (exported,) = re.findall(r"restpipe-operator export link/(\S+) --namespace (\S+)", commands)
+        namespace = deployment["metadata"]["namespace"]
+        self.assertEqual(exported, (annotations["restpipe.io/link"], namespace))
+        # And it is to be had from the example of the server that it names.
+        objects = helm.documents((MANIFESTS / "examples/nodeport.yaml").read_text())
+        links = {helm.identity(found): found for found in objects}
+        self.assertIn("export", links["RestPipeLink", exported[1], exported[0]]["spec"])
 
     def test_links_name_servers_that_let_them_in(self):
         everything = {}
