@@ -2,7 +2,7 @@
 # The chart and the manifests made of it, without a cluster: what helm renders
 # of them, what they refuse, and whether Kubernetes would take it.
 #
-# HELM names a helm 4; else tests/cluster/build.sh makes one.
+# HELM names a helm 4, KUBECTL a kubectl; else tests/cluster/build.sh makes one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/need.sh
@@ -25,6 +25,17 @@ v4.*) ;;
 *) skip "$HELM is $("$HELM" version --short), and the chart is for helm 4" ;;
 esac
 export HELM
+
+# === kubectl ===
+
+if [ -z "${KUBECTL:-}" ]; then
+    tests/cluster/build.sh kubectl || exit
+    KUBECTL="$(. tests/cluster/parts.sh && part kubectl)"
+fi
+export KUBECTL
+
+# === where they work ===
+
 # No settings, plugins or repositories of whoever runs this.
 work="$(mktemp -d "${TMPDIR:-/tmp}/restpipe-chart.XXXXXX")"
 trap 'rm -rf "$work"' EXIT

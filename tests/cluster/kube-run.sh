@@ -27,8 +27,9 @@ phase "parts"
 tests/cluster/build.sh assets helm || exit
 run_dir kube
 phase "build of the tests"
-test_command=(cargo test --locked --package restpipe-cluster-tests --features kube --test 'kube*')
-cargo build --locked --package restpipe-operator --package restpipe --bins
+# With the whole workspace, so that nothing is compiled again with other features.
+test_command=(cargo test --workspace --locked --features restpipe-cluster-tests/kube --test 'kube*')
+cargo build --workspace --locked
 "${test_command[@]}" --no-run
 
 # Everything runs in a network of its own, which ends with its last process. All addresses of pods

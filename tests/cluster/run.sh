@@ -68,7 +68,9 @@ done
 phase "build of the tests"
 # Two at a time: a node has this machine's processors, not more.
 test_threads=2
-test_command=(cargo test --locked --package restpipe-cluster-tests --features cluster --test cluster)
+# With the whole workspace, so that nothing is compiled again with other features.
+test_command=(cargo test --workspace --locked --features restpipe-cluster-tests/cluster --test cluster)
+cargo build --workspace --locked
 "${test_command[@]}" --no-run
 phase "tests"
 "${test_command[@]}" -- --test-threads="$test_threads" "$@"

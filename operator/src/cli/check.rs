@@ -95,12 +95,14 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             } else if options.pre {
                 cluster.may_be_installed(&mut report).await;
             } else {
-                cluster.kinds(&mut report).await;
+                let has_kinds = cluster.kinds(&mut report).await;
                 cluster.control_plane(&mut report).await;
                 cluster.webhook(&mut report).await;
                 cluster.pods(&mut report).await;
-                cluster.servers(&mut report).await;
-                cluster.links(&mut report).await;
+                if has_kinds {
+                    cluster.servers(&mut report).await;
+                    cluster.links(&mut report).await;
+                }
             }
         }
         Err(error) => report.failed(
@@ -118,7 +120,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 async fn client() -> anyhow::Result<Client> {
-    let mut config = kube::Config::infer().await?;
+    let mut config = super::target::config().await?;
     // Somebody waits for the answer: nothing is tried again for minutes.
     config.default_retry = false;
     config.connect_timeout = Some(look::TIMEOUT);

@@ -3,6 +3,8 @@
 mod issue;
 mod write;
 
+use std::time::Duration;
+
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -33,11 +35,15 @@ pub(super) struct Options {
     /// How long the certificate lives, such as 2160h, which is 90 days and the default.
     #[arg(long, value_name = "DURATION")]
     duration: Option<String>,
+
+    /// How long to wait for the operator, which takes a second unless it is away.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "60s")]
+    timeout: Duration,
 }
 
 /// Runs it.
 pub(super) async fn run(options: Options) -> anyhow::Result<()> {
-    let Options { target, namespace, destination, address, duration } = options;
+    let Options { target, namespace, destination, address, duration, timeout } = options;
     let name = target.name(Kind::Link, "link/NAME")?;
     let client = client().await?;
     let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
@@ -48,7 +54,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         link.spec.server.external.is_none(),
         "{namespace}/{name} is itself an imported client: export it from the cluster of its server"
     );
-    let status = issue::exported(&links, &link, &namespace, address, duration).await?;
+    let wanted = issue::Wanted { address, duration, timeout };
+    let status = issue::exported(&links, &link, &namespace, wanted).await?;
     let issued = status.identity.context("the link has no identity")?;
     let secrets: Api<Secret> = Api::namespaced(client, &namespace);
     let secret = get(&secrets, &issued.secret_name, &namespace).await?;

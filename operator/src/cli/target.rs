@@ -43,15 +43,19 @@ impl Target {
     }
 }
 
-/// A client by the user's kubeconfig.
-pub(super) async fn client() -> anyhow::Result<Client> {
+/// How to reach the API server, by the user's kubeconfig or as a pod.
+pub(super) async fn config() -> anyhow::Result<Config> {
     // Its sentence has all causes in it already.
-    let config = Config::infer().await.map_err(|error| {
+    Config::infer().await.map_err(|error| {
         anyhow::anyhow!(
             "no way to the API server is known: give a kubeconfig in KUBECONFIG, or in ~/.kube/config ({error})"
         )
-    })?;
-    Ok(Client::try_from(config)?)
+    })
+}
+
+/// A client by [`config`].
+pub(super) async fn client() -> anyhow::Result<Client> {
+    Ok(Client::try_from(config().await?)?)
 }
 
 /// The object, or what to do if there is none.

@@ -190,6 +190,11 @@ impl Metrics {
         self.writes.with_label_values(&[what]).inc();
     }
 
+    /// A watch begins: shown as one that has not failed, so that its first failure is an increase.
+    pub(super) fn watching(&self, what: &'static str) {
+        self.watch_errors.with_label_values(&[what]);
+    }
+
     /// A watch failed.
     pub(super) fn watch_failed(&self, what: &'static str) {
         self.watch_errors.with_label_values(&[what]).inc();

@@ -88,6 +88,7 @@ impl Watches {
         };
         let part = self.progress.part(name);
         let metrics = Arc::clone(&self.context.metrics);
+        metrics.watching(what);
         let config = config.page_size(PAGE);
         self.tasks.spawn(async move { follow(what, api, config, &metrics, part, take).await });
     }

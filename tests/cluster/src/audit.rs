@@ -32,9 +32,29 @@ pub struct Request {
     pub uri: String,
     /// When it came, in seconds of that day.
     pub at: f64,
+    /// What admission has noted, such as which webhook has changed the object.
+    pub annotations: Value,
 }
 
 impl Request {
+    /// The webhooks that were called, in their order, as `ROUND CONFIGURATION MUTATED`: round 1 is
+    /// of those that were called once more.
+    pub fn webhooks(&self) -> Vec<String> {
+        let notes = self.annotations.as_object().into_iter().flatten();
+        let mut calls: Vec<(String, String)> = notes
+            .filter_map(|(key, note)| {
+                let place = key.strip_prefix("mutation.webhook.admission.k8s.io/round_")?;
+                let (round, index) = place.split_once("_index_")?;
+                let note: Value = serde_json::from_str(note.as_str()?).ok()?;
+                let configuration = note["configuration"].as_str()?;
+                let call = format!("{round} {configuration} {}", note["mutated"]);
+                Some((format!("{round:0>4}{index:0>4}"), call))
+            })
+            .collect();
+        calls.sort();
+        calls.into_iter().map(|(_, call)| call).collect()
+    }
+
     /// Whether it is one that changes something.
     pub fn writes(&self) -> bool {
         ["create", "update", "patch", "delete", "deletecollection"].contains(&self.verb.as_str())
@@ -91,6 +111,7 @@ fn request(event: &Value) -> Request {
         code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
         uri: text(&event["requestURI"]),
         at: seconds(&text(&event["requestReceivedTimestamp"])),
+        annotations: event["annotations"].clone(),
     }
 }
 

@@ -7,19 +7,24 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests that fails has to fail the test")]
 
 mod audit;
+mod checked;
 mod command;
 mod operator;
+mod own;
 mod process;
 mod proxy;
 mod release;
 mod request;
 mod sidecar;
 mod traffic;
+mod user;
 mod volume;
 
 pub use audit::{Audit, Mark, Request};
+pub use checked::Checked;
 pub use command::{Ran, run, run_with_input, sh};
 pub use operator::Operator;
+pub use own::OwnApi;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use release::{Part, Release, SYSTEM, free_port};
@@ -112,6 +117,11 @@ impl Cluster {
         }
     }
 
+    /// Where its files are: `kubeconfig`, `pki`, `audit.log`.
+    fn directory(&self) -> &Path {
+        Path::new(&self.kubeconfig).parent().unwrap()
+    }
+
     /// Where its kubeconfig is.
     pub fn kubeconfig(&self) -> &str {
         &self.kubeconfig
@@ -130,11 +140,6 @@ impl Cluster {
     /// `helm ARGS…`; its output.
     pub fn helm(&self, args: &[&str]) -> String {
         run(&variable("HELM"), args, &self.environment()).ok()
-    }
-
-    /// `restpipe-operator ARGS…`, as a user with this cluster's kubeconfig runs it.
-    pub fn operator(&self, args: &[&str]) -> Ran {
-        run(&operator_binary(), args, &self.environment())
     }
 
     /// What a command needs to mean this cluster.

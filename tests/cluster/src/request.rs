@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::{Cluster, run_with_input, variable};
+use crate::{Cluster, run_with_input};
 
 /// Seconds that one request may take; more than an API server gives itself.
 const PATIENCE: &str = "60";
@@ -29,7 +29,7 @@ impl Answer {
 impl Cluster {
     /// A request as the one who may do everything; `body` is JSON, or empty.
     pub fn request(&self, method: &str, path: &str, body: &str) -> Answer {
-        let pki = format!("{}/pki", variable("RESTPIPE_KUBE_DIR"));
+        let pki = format!("{}/pki", self.directory().display());
         let (ca, cert, key) =
             (format!("{pki}/ca.crt"), format!("{pki}/admin.crt"), format!("{pki}/admin.key"));
         let url = format!("{}{path}", self.address());

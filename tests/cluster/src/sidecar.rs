@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::{Namespace, Process, Ran, SETTLE_TIME, Volume, eventually, node_binary, run};
+use crate::{Contents, Namespace, Process, Ran, SETTLE_TIME, Volume, eventually, node_binary, run};
 
 /// The network of pods, which kube-run.sh makes ours.
 const PODS: [u8; 2] = [10, 88];
@@ -111,8 +111,12 @@ impl<'a> Sidecar<'a> {
 
     /// Brings the Secret's files to the sidecar, as they are now.
     pub fn sync(&self) {
-        let files = self.space.cluster.secret(&self.space.name, &self.secret).unwrap();
-        self.volume.as_ref().unwrap().write(&files);
+        self.write(&self.space.cluster.secret(&self.space.name, &self.secret).unwrap());
+    }
+
+    /// Brings these files to the sidecar.
+    pub fn write(&self, files: &Contents) {
+        self.volume.as_ref().unwrap().write(files);
     }
 
     /// What kubelet would tell the API server.

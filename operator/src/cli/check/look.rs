@@ -1,5 +1,6 @@
 //! The looks themselves.
 
+mod before;
 mod injection;
 mod objects;
 mod parts;
@@ -66,60 +67,19 @@ impl Cluster {
         true
     }
 
-    /// Whether the one who asks may install the chart.
-    pub(super) async fn may_be_installed(&self, report: &mut Report) {
-        const SECTION: &str = "before the installation";
-        let kinds = [
-            ("", "namespaces", None),
-            ("apiextensions.k8s.io", "customresourcedefinitions", None),
-            ("rbac.authorization.k8s.io", "clusterroles", None),
-            ("rbac.authorization.k8s.io", "clusterrolebindings", None),
-            ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", None),
-            ("", "serviceaccounts", Some(&self.options.system_namespace)),
-            ("", "services", Some(&self.options.system_namespace)),
-            ("apps", "deployments", Some(&self.options.system_namespace)),
-        ];
-        for (group, resource, namespace) in kinds {
-            let check = format!("you may create {resource}");
-            match self.may("create", group, resource, namespace).await {
-                Ok(true) => report.ok(SECTION, check),
-                Ok(false) => report.failed(
-                    SECTION,
-                    check,
-                    "you may not",
-                    "have somebody install who is cluster-admin",
-                ),
-                Err(error) => report.skipped(SECTION, check, &causes(&error)),
-            }
-        }
-        for crd in restpipe_api::crds() {
-            let name = crd.metadata.name.unwrap_or_default();
-            let there =
-                Api::<CustomResourceDefinition>::all(self.client.clone()).get_opt(&name).await;
-            if let Ok(Some(_)) = there {
-                let hint = "install with the same release name and namespace as before, or use `restpipe-operator check` without --pre";
-                report.warning(
-                    SECTION,
-                    format!("{name} is not there yet"),
-                    "it is: RestPipe is or was installed",
-                    hint,
-                );
-            }
-        }
-    }
-
+    /// Whether the one who asks has a right; without a namespace, in all of them.
     async fn may(
         &self,
         verb: &str,
         group: &str,
         resource: &str,
-        namespace: Option<&String>,
+        namespace: Option<&str>,
     ) -> Result<bool, kube::Error> {
         let attributes = ResourceAttributes {
             verb: Some(verb.into()),
             group: Some(group.into()),
             resource: Some(resource.into()),
-            namespace: namespace.cloned(),
+            namespace: namespace.map(str::to_owned),
             ..ResourceAttributes::default()
         };
         let spec = SelfSubjectAccessReviewSpec {
@@ -131,9 +91,11 @@ impl Cluster {
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
-    /// Whether the kinds are installed.
-    pub(super) async fn kinds(&self, report: &mut Report) {
+    /// Whether the kinds are installed. If one is known not to be there, its objects cannot be
+    /// looked at.
+    pub(super) async fn kinds(&self, report: &mut Report) -> bool {
         const SECTION: &str = "kinds";
+        let mut there_are_all = true;
         for crd in restpipe_api::crds() {
             let name = crd.metadata.name.unwrap_or_default();
             let check = format!("{name} is established");
@@ -155,15 +117,15 @@ impl Cluster {
                         );
                     }
                 }
-                Ok(None) => report.failed(
-                    SECTION,
-                    check,
-                    "it is not there",
-                    "install the chart, with crds.install=true",
-                ),
+                Ok(None) => {
+                    there_are_all = false;
+                    let hint = "install the chart, with crds.install=true";
+                    report.failed(SECTION, check, "it is not there", hint);
+                }
                 Err(error) => cannot(report, SECTION, check, &error),
             }
         }
+        there_are_all
     }
 
     /// All objects of a kind that are to be looked at.

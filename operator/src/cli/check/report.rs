@@ -111,7 +111,7 @@ impl Report {
                 Result::Skipped => '·',
             };
             let _ = writeln!(text, "{mark} {}", check.check);
-            for line in [&check.message, &check.hint].into_iter().filter(|line| !line.is_empty()) {
+            for line in [&check.message, &check.hint].into_iter().flat_map(|said| said.lines()) {
                 let _ = writeln!(text, "    {line}");
             }
         }
@@ -142,7 +142,7 @@ mod tests {
         report.ok("kinds", "are there");
         report.warning("links", "shop/a is up", "it is suspended", "");
         assert!(report.is_good());
-        report.failed("links", "shop/b is up", "no pods", "make some");
+        report.failed("links", "shop/b is up", "no pods\nat all", "make some");
         assert!(!report.is_good());
         let text = report.text();
         assert!(
@@ -151,7 +151,10 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("× shop/b is up\n    no pods\n    make some\n"), "{text}");
+        assert!(
+            text.contains("× shop/b is up\n    no pods\n    at all\n    make some\n"),
+            "{text}"
+        );
         assert!(
             text.ends_with("\n1 good, 1 with a warning, 1 failed, 0 not looked at\n"),
             "{text}"

@@ -9,12 +9,8 @@ use kube::runtime::wait::{Condition, await_condition};
 use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED};
 use restpipe_api::{LinkIdentity, RestPipeLink, RestPipeLinkStatus, names};
 use serde_json::json;
-use tokio::time::timeout;
 
 use crate::cli::target::{fresh_value, get};
-
-/// How long the operator may take: it answers within a second unless it is away.
-const ISSUED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Who owns `spec.export` when it was set by this command.
 const FIELD_MANAGER: &str = "restpipe-operator-export";
@@ -23,14 +19,24 @@ const FIELD_MANAGER: &str = "restpipe-operator-export";
 /// and backdated by minutes.
 const TOLERANCE: Duration = Duration::from_secs(3600);
 
+/// What the user wants of the identity.
+pub(super) struct Wanted {
+    /// Where the client reaches the server.
+    pub(super) address: Option<String>,
+    /// How long the certificate lives.
+    pub(super) duration: Option<String>,
+    /// How long the operator may take.
+    pub(super) timeout: Duration,
+}
+
 /// The status of the link once it has an exported identity that is fresh.
 pub(super) async fn exported(
     links: &Api<RestPipeLink>,
     link: &RestPipeLink,
     namespace: &str,
-    address: Option<String>,
-    duration: Option<String>,
+    wanted: Wanted,
 ) -> anyhow::Result<RestPipeLinkStatus> {
+    let Wanted { address, duration, timeout } = wanted;
     let name = link.metadata.name.clone().unwrap_or_default();
     let mut export = serde_json::Map::new();
     let present = link.spec.export.clone().unwrap_or_default();
@@ -56,7 +62,8 @@ pub(super) async fn exported(
             patched.with_context(|| format!("cannot set spec.export of {namespace}/{name}"))?;
         generation = patched.metadata.generation;
     }
-    let status = wait(links, &name, namespace, generation, None).await?;
+    let waiting = is_exported(generation, None);
+    let status = wait(links, &name, namespace, generation, waiting, timeout).await?;
     let Some(identity) = status.identity.as_ref().filter(|found| !is_fresh(found, life)) else {
         return Ok(status);
     };
@@ -66,7 +73,8 @@ pub(super) async fn exported(
         .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .with_context(|| format!("cannot annotate the RestPipeLink {namespace}/{name}"))?;
-    wait(links, &name, namespace, generation, Some(old_serial)).await
+    let waiting = is_exported(generation, Some(old_serial));
+    wait(links, &name, namespace, generation, waiting, timeout).await
 }
 
 /// Whether two thirds of its life are left, and it lives as long as was asked for.
@@ -83,10 +91,11 @@ async fn wait(
     name: &str,
     namespace: &str,
     generation: Option<i64>,
-    old_serial: Option<String>,
+    condition: impl Condition<RestPipeLink>,
+    timeout: Duration,
 ) -> anyhow::Result<RestPipeLinkStatus> {
-    let waiting = await_condition(links.clone(), name, is_exported(generation, old_serial));
-    match timeout(ISSUED_WITHIN, waiting).await {
+    let waiting = await_condition(links.clone(), name, condition);
+    match tokio::time::timeout(timeout, waiting).await {
         Ok(found) => {
             let found = found.with_context(|| format!("cannot watch {namespace}/{name}"))?;
             let found = found.with_context(|| format!("{namespace}/{name} was deleted"))?;
@@ -95,7 +104,7 @@ async fn wait(
         Err(_) => {
             let link = get(links, name, namespace).await?;
             anyhow::bail!(
-                "{namespace}/{name} has no exported identity after {ISSUED_WITHIN:?}: {}",
+                "{namespace}/{name} has no exported identity after {timeout:?}: {}",
                 why(&link, generation)
             )
         }

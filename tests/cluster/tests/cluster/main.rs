@@ -12,7 +12,7 @@ mod rotation;
 
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use restpipe_cluster_tests::{Cluster, Ran, sh, top, variable};
+use restpipe_cluster_tests::{Cluster, Ran, top, variable};
 
 /// The release's namespace.
 const SYSTEM: &str = "restpipe-system";
@@ -69,14 +69,7 @@ fn install(cluster: &Cluster) -> Ran {
 
 /// Lines of a shell at the top of the tree, in which `kubectl` and `helm` mean this cluster.
 fn lines(cluster: &Cluster, script: &str) -> Ran {
-    let bin = tempfile::tempdir().expect("a directory for links");
-    for (name, place) in [("kubectl", variable("KUBECTL")), ("helm", variable("HELM"))] {
-        std::os::unix::fs::symlink(place, bin.path().join(name)).expect("a link can be made");
-    }
-    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap_or_default());
-    let mut environment = cluster.environment();
-    environment.push(("PATH".into(), path));
-    sh(&format!("cd {}\n{script}", top().display()), &environment)
+    cluster.lines(&top(), script)
 }
 
 /// A server, a link to it, and a Deployment for each whose app container has curl and python3.

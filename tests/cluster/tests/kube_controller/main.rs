@@ -2,17 +2,24 @@
 //! processes where there is something to see of their pipes.
 
 mod authority;
+mod check;
 mod claims;
+mod damage;
+mod examples;
+mod exports;
 mod external;
 mod identities;
 mod leaders;
 mod many;
+mod metrics;
 mod outage;
 mod pipes;
 mod pki;
 mod quiet;
 mod reasons;
+mod rotation;
 mod scope;
+mod zones;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -3,6 +3,7 @@
 use restpipe_cluster_tests::{SETTLE_TIME, eventually};
 use serde_json::json;
 
+use crate::metrics::sum;
 use crate::pipes::{at, client, hub};
 use crate::{alone, issued, link, pair};
 
@@ -18,6 +19,8 @@ fn pipes_work_on_and_the_controller_goes_on_when_the_api_server_is_back() {
     space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
     let controller = operator.controller.as_ref().expect("a controller");
 
+    let failed = || sum(controller, "restpipe_operator_watch_errors_total", "");
+    let mut watches_failed = failed().expect("watches");
     for how in ["kill9", "stop"] {
         cluster.control(&[how, "apiserver"]);
         for _ in 0..5 {
@@ -30,6 +33,9 @@ fn pipes_work_on_and_the_controller_goes_on_when_the_api_server_is_back() {
         space.apply(&link("late", "{server: {name: hub}}"));
         space.condition("rpl/late", "IdentityIssued", "True", SETTLE_TIME);
         eventually("it is ready", SETTLE_TIME, || controller.ask("/ready"));
+        let now = failed().expect("watches");
+        assert!(now > watches_failed, "{now} after {watches_failed}");
+        watches_failed = now;
     }
     // One that keeps its connections and says nothing.
     cluster.control(&["pause", "apiserver"]);

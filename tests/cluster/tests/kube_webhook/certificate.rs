@@ -54,7 +54,8 @@ fn an_upgrade_of_the_chart_leaves_the_bundle_alone_and_changes_the_rest() {
     let chart = restpipe_cluster_tests::top().join("charts/restpipe").display().to_string();
     let upgrade = |seconds: &str| {
         let set = format!("webhook.timeoutSeconds={seconds}");
-        cluster.helm(&["upgrade", "restpipe", &chart, "-n", SYSTEM, "--no-hooks", "--set", &set]);
+        let args = ["upgrade", "restpipe", &chart, "-n", SYSTEM, "--no-hooks"];
+        cluster.helm(&[&args[..], &["--reuse-values", "--set", &set]].concat());
         let configuration = cluster.get(&["mutatingwebhookconfiguration", "restpipe-webhook"]);
         assert_eq!(configuration["webhooks"][0]["timeoutSeconds"].to_string(), seconds);
         assert!(bundle(cluster) == before, "caBundle is another after the upgrade");

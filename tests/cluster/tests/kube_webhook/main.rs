@@ -3,13 +3,20 @@
 
 mod bad_reviews;
 mod certificate;
+mod check;
 mod injected;
+mod late;
 mod refused;
+mod reinvoked;
 mod rollout;
+mod scope;
 
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use restpipe_cluster_tests::{Answer, Cluster, Namespace, Operator, SYSTEM};
+use restpipe_cluster_tests::{
+    Answer, Audit, Cluster, Mark, Namespace, Operator, Request, SETTLE_TIME, SYSTEM, eventually,
+    variable,
+};
 use serde_json::{Value, json};
 
 /// For tests that leave controller and webhooks alone.
@@ -24,8 +31,30 @@ fn alone() -> RwLockWriteGuard<'static, Operator> {
 
 fn operator() -> &'static RwLock<Operator> {
     static OPERATOR: OnceLock<RwLock<Operator>> = OnceLock::new();
-    OPERATOR
-        .get_or_init(|| RwLock::new(Operator::start(&Cluster::api_only(), "restpipe", SYSTEM, &[])))
+    // Those in which another release injects.
+    let values = format!("webhook.excludeNamespaces={}", json!(scope::NAMESPACES));
+    OPERATOR.get_or_init(|| {
+        RwLock::new(Operator::start(&Cluster::api_only(), "restpipe", SYSTEM, &[&values]))
+    })
+}
+
+fn audit() -> Audit {
+    Audit::of(&variable("RESTPIPE_KUBE_DIR"))
+}
+
+/// The one request since then that created a pod in the namespace, as the API server has noted it.
+fn creation(since: Mark, space: &Namespace<'_>) -> Request {
+    // The log is written before the answer is, and read by another process.
+    eventually("the creation is in the log", SETTLE_TIME, || {
+        let all = audit().since(since, "admin");
+        let of = |one: &Request| {
+            one.verb == "create"
+                && one.resource == "pods"
+                && one.object.starts_with(&format!("{}/", space.name))
+        };
+        let mut found: Vec<_> = all.into_iter().filter(of).collect();
+        if found.len() == 1 { Ok(found.remove(0)) } else { Err(format!("{found:#?}")) }
+    })
 }
 
 /// A pod of one container, with these annotations.

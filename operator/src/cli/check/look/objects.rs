@@ -24,15 +24,11 @@ impl Cluster {
             Ok(all) => all,
             Err(error) => return cannot(report, SECTION, check, &error),
         };
-        let wanted = |pod: &&Pod| {
-            let annotations = pod.annotations();
-            annotations.contains_key(pods::LINK) || annotations.contains_key(pods::SERVER)
-        };
-        let lacks = |pod: &&Pod| !pod.labels().contains_key(pods::ROLE);
-        let missed: Vec<_> = all.iter().filter(wanted).filter(lacks).map(name_of).collect();
+        let wanted: Vec<_> = all.iter().filter(|pod| asks_for_a_sidecar(pod)).collect();
+        let missed: Vec<_> =
+            wanted.iter().filter(|pod| !has_sidecar(pod)).map(|pod| name_of(*pod)).collect();
         if missed.is_empty() {
-            let count = all.iter().filter(wanted).count();
-            return report.ok(SECTION, format!("{check} ({count})"));
+            return report.ok(SECTION, format!("{check} ({})", wanted.len()));
         }
         let (count, names) = (missed.len(), &missed[..missed.len().min(MAX_NAMES_LISTED)]);
         let message = format!("{count} have none: {}", names.join(", "));
@@ -111,6 +107,19 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Whether it is annotated, and not on its way out.
+fn asks_for_a_sidecar(pod: &Pod) -> bool {
+    let annotations = pod.annotations();
+    let asks = annotations.contains_key(pods::LINK) || annotations.contains_key(pods::SERVER);
+    asks && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// By the container itself: labels are copied by all kinds of tools.
+fn has_sidecar(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().filter_map(|spec| spec.init_containers.as_ref()).flatten();
+    containers.into_iter().any(|container| container.name == pods::CONTAINER)
 }
 
 fn name_of<K: ResourceExt>(object: &K) -> String {

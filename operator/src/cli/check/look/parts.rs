@@ -54,24 +54,14 @@ impl Cluster {
         let (namespace, name) = (&self.options.system_namespace, &self.options.lease_name);
         let check = "a controller is at work";
         let api = Api::<Lease>::namespaced(self.client.clone(), namespace);
-        let spec = match api.get_opt(name).await {
-            Ok(lease) => lease.and_then(|lease| lease.spec).unwrap_or_default(),
+        let lease = match api.get_opt(name).await {
+            Ok(lease) => lease,
             Err(error) => return cannot(report, SECTION, check, &error),
         };
-        let age = spec.renew_time.map(|at| Timestamp::now().duration_since(at.0).unsigned_abs());
-        let holder = spec.holder_identity.unwrap_or_default();
-        match age {
-            Some(age) if age <= LEASE_OLD && !holder.is_empty() => {
-                report.ok(SECTION, format!("{check} ({holder})"))
-            }
-            age => {
-                let age = age.map_or("never".into(), |age| {
-                    format!(
-                        "{} ago",
-                        humantime::format_duration(Duration::from_secs(age.as_secs()))
-                    )
-                });
-                let message = format!("the lease {namespace}/{name} was renewed {age}");
+        match at_work(lease.as_ref(), Timestamp::now()) {
+            Ok(holder) => report.ok(SECTION, format!("{check} ({holder})")),
+            Err(why) => {
+                let message = format!("the lease {namespace}/{name} {why}");
                 let hint = format!("see `kubectl -n {namespace} logs deploy/{name}`");
                 report.failed(SECTION, check, &message, &hint);
             }
@@ -109,5 +99,50 @@ impl Cluster {
             Err(error) => cannot(report, SECTION, check, &error),
         }
         self.injection(report, SECTION).await;
+    }
+}
+
+/// Who holds the lease, or what is the matter with it.
+fn at_work(lease: Option<&Lease>, now: Timestamp) -> Result<&str, String> {
+    let spec = lease.ok_or("is not there")?.spec.as_ref();
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+    let renewed = spec.and_then(|spec| spec.renew_time.as_ref());
+    let age = renewed.map(|at| now.duration_since(at.0).unsigned_abs());
+    match age {
+        _ if holder.is_empty() => Err("is nobody's: the last controller gave it away".to_owned()),
+        Some(age) if age <= LEASE_OLD => Ok(holder),
+        Some(age) => {
+            let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
+            Err(format!("of {holder} was renewed {age} ago"))
+        }
+        None => Err(format!("of {holder} was never renewed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_says_who_is_at_work_or_what_is_the_matter() {
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().expect("a time");
+        let lease = |spec: serde_json::Value| -> Lease {
+            serde_json::from_value(json!({"metadata": {}, "spec": spec})).expect("a lease")
+        };
+        let of = |holder: &str, at: &str| {
+            lease(
+                json!({"holderIdentity": holder, "renewTime": format!("2026-01-01T00:0{at}.000000Z")}),
+            )
+        };
+        let said = |lease: &Lease| at_work(Some(lease), now).map(str::to_owned);
+        assert_eq!(said(&of("web-1", "0:40")), Ok("web-1".to_owned()));
+        assert_eq!(said(&of("web-1", "0:29")), Err("of web-1 was renewed 31s ago".to_owned()));
+        let given_away = said(&of("", "0:59")).expect_err("nobody");
+        assert!(given_away.starts_with("is nobody's"), "{given_away}");
+        let never = said(&lease(json!({"holderIdentity": "web-1"}))).expect_err("never");
+        assert_eq!(never, "of web-1 was never renewed");
+        assert_eq!(at_work(None, now), Err("is not there".to_owned()));
     }
 }

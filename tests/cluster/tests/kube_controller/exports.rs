@@ -1,0 +1,89 @@
+//! `restpipe-operator export`, with an operator that issues.
+
+use std::path::Path;
+
+use restpipe_cluster_tests::{Ran, SETTLE_TIME, eventually, x509};
+use serde_json::Value;
+
+use crate::{issued, link, pair, shared};
+
+/// The certificate in a node directory.
+fn certificate(directory: &str) -> Vec<u8> {
+    std::fs::read(Path::new(directory).join("tls.crt")).expect("a certificate")
+}
+
+/// Whether it ends within so many hours from now.
+fn ends_within(pem: &[u8], hours: u64) -> bool {
+    let said = x509(pem, &format!("-checkend {} || true", hours * 3600));
+    said.contains("will expire")
+}
+
+#[test]
+fn an_export_lives_as_long_as_was_asked_for_and_replaces_nothing_unforced() {
+    let operator = shared();
+    let cluster = &operator.release.cluster;
+    let space = cluster.namespace("durations");
+    space.apply(&(pair() + &link("plant-7", "{server: {name: hub}}")));
+    issued(&space);
+    let place = tempfile::tempdir().expect("a directory");
+    let to = place.path().join("plant-7").display().to_string();
+    let export = |more: &[&str]| -> Ran {
+        let args = ["export", "link/plant-7", "-n", "durations", "--dir", &to];
+        cluster.operator(&[&args[..], &["--address", "pipe.example:7072"], more].concat())
+    };
+    // For 90 days unless told otherwise.
+    export(&[]).ok();
+    let first = certificate(&to);
+    assert!(!ends_within(&first, 89 * 24) && ends_within(&first, 91 * 24));
+
+    let said = export(&["--duration", "240h"]).refused();
+    assert!(said.contains("is there already") && said.contains("--force"), "{said}");
+    assert!(certificate(&to) == first, "nothing was replaced");
+    let spec = space.get(&["rpl/plant-7"])["spec"]["export"].clone();
+    assert_eq!(spec["duration"], Value::Null, "nor was anything asked of the operator");
+
+    export(&["--duration", "240h", "--force"]).ok();
+    let second = certificate(&to);
+    assert!(!ends_within(&second, 239) && ends_within(&second, 241));
+    assert_eq!(space.get(&["rpl/plant-7"])["spec"]["export"]["duration"], "240h");
+    // What is fresh is not issued anew, and what is asked for is what stays.
+    export(&["--force"]).ok();
+    assert!(certificate(&to) == second);
+    export(&["--duration", "1440h", "--force"]).ok();
+    let third = certificate(&to);
+    assert!(!ends_within(&third, 1439) && ends_within(&third, 1441));
+
+    // As a manifest, to a file of its own and to stdout.
+    let file = place.path().join("plant-7.yaml").display().to_string();
+    let manifest = |more: &[&str]| {
+        let args = ["export", "link/plant-7", "-n", "durations", "--manifest"];
+        cluster.operator(&[&args[..], more].concat())
+    };
+    manifest(&[&file]).ok();
+    let said = manifest(&[&file]).refused();
+    assert!(said.contains("is there already"), "{said}");
+    let written = std::fs::read_to_string(&file).expect("a manifest");
+    assert_eq!(manifest(&["-"]).ok(), written);
+    assert!(written.contains("pipe.example:7072"), "the address stays");
+}
+
+#[test]
+fn an_export_of_a_link_that_is_not_accepted_says_why() {
+    let operator = shared();
+    let cluster = &operator.release.cluster;
+    let space = cluster.namespace("no-export");
+    space.apply(&pair());
+    issued(&space);
+    space.apply(&link("younger", "{server: {name: hub}, hostname: files}"));
+    space.condition("rpl/younger", "Accepted", "False/HostnameTaken", SETTLE_TIME);
+    let args = ["export", "link/younger", "-n", "no-export", "--manifest", "-", "--timeout", "2s"];
+    // It may take the operator more than that to see the new generation.
+    eventually("the reason is told", SETTLE_TIME, || {
+        let ran = cluster.operator(&args);
+        assert_eq!((ran.status, ran.output.as_str()), (Some(1), ""));
+        let said = ran.errors;
+        let good = said.contains("no-export/younger has no exported identity after 2s: the older link no-export/files has the hostname files")
+            && said.trim().ends_with("(HostnameTaken)");
+        if good { Ok(()) } else { Err(said) }
+    });
+}
