@@ -166,7 +166,11 @@ impl Found {
             Connected::Found(finding, connections) => (Some(finding), connections),
             Connected::Kept => (None, before.connections.clone()),
         };
-        let all: Vec<&Finding> = needed.into_iter().chain(&connected).collect();
+        let mut all: Vec<&Finding> = needed.into_iter().chain(&connected).collect();
+        if connected.as_ref().is_some_and(|finding| finding.reason == reason::SUSPENDED) {
+            // What somebody wants so is the reason, whether there are pods or not.
+            all.swap(2, 3);
+        }
         let ready = (connected.is_some() || !others_hold)
             .then(|| Finding::ready(&all, "the client has a pipe to its server"));
 

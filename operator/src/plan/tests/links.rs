@@ -169,6 +169,18 @@ fn a_suspended_link_says_so_and_keeps_its_certificate() {
 }
 
 #[test]
+fn a_suspended_link_without_pods_is_not_ready_because_it_is_suspended() {
+    let mut world = World::new();
+    let mut idle = link("shop", "a");
+    idle.spec.suspend = true;
+    let key = world.add(idle);
+    world.link_pods.insert(key, Vec::new());
+    world.settle();
+    assert_eq!(word(&world, INJECTED), "False NoPods");
+    assert_eq!(word(&world, READY), "False Suspended");
+}
+
+#[test]
 fn a_grant_that_is_taken_back_takes_the_name_off_the_servers_list() {
     let mut world = World::new();
     world.server.spec.clients.namespaces.from = restpipe_api::From::All;

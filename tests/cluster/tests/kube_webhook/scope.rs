@@ -8,7 +8,8 @@ use crate::{audit, create, create_with, created, creation, has_sidecar, pod, sha
 /// Two that are watched, and one that no release injects in.
 pub(crate) const NAMESPACES: [&str; 3] = ["scope-a", "scope-b", "scope-c"];
 
-const NARROW: &str = "restpipe-narrow";
+/// Not the name of the release in `kube_controller`: what has no namespace would be both of theirs.
+const NARROW: &str = "restpipe-two";
 
 #[test]
 fn a_webhook_of_some_namespaces_injects_there_and_leaves_the_others_alone() {
