@@ -28,7 +28,7 @@ tests/cluster/build.sh assets helm || exit
 run_dir kube
 phase "build of the tests"
 # With the whole workspace, so that nothing is compiled again with other features.
-test_command=(cargo test --workspace --locked --features restpipe-cluster-tests/kube --test 'kube*')
+test_command=(cargo test --workspace --locked --features restpipe-cluster-tests/kube --test 'kube*' --no-fail-fast)
 cargo build --workspace --locked
 "${test_command[@]}" --no-run
 

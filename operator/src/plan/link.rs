@@ -24,7 +24,7 @@ use crate::seen::{PipeSeen, PodSeen, SecretSeen, Trouble};
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How soon is tried again what failed for a cause that no watch reports.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(30);
 
 /// What is there of a link.
 #[derive(Clone, Copy, Debug)]

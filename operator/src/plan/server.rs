@@ -30,7 +30,7 @@ use crate::seen::{Key, Names, PodSeen, SecretSeen, ServerPodSeen, Trouble};
 pub use view::ServerView;
 
 /// How soon is tried again what failed for a cause that no watch reports.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(30);
 
 /// What is there of a server.
 #[derive(Clone, Copy, Debug)]
