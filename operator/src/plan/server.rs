@@ -125,7 +125,7 @@ pub fn plan(seen: &ServerSeen<'_>, now: SystemTime) -> ServerPlan {
     events.extend(event::news(&before.conditions, &found.all()));
 
     let mut again_at = earlier(step.again_at, leaf.again_at);
-    if step.problem.is_some() || leaf.problem.is_some() {
+    if step.problem.is_some() || leaf.problem.is_some() || conflict.is_some() {
         again_at = earlier(again_at, now.checked_add(RETRY));
     }
     let view = ServerView {

@@ -1,7 +1,6 @@
 //! Pipes whose app takes no connections.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// So long other pipes of the name go first after an app has refused once:
@@ -16,11 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// well and answers faster than one whose app works, so that the pipe with
 /// the least in flight would be just this one.
 #[derive(Debug, Default)]
-pub struct Refusals {
-    /// Whether there is a pause, for the many calls that come by when there is none.
-    any: AtomicBool,
-    pause: Mutex<Option<Pause>>,
-}
+pub struct Refusals(Mutex<Option<Pause>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Pause {
@@ -32,31 +27,27 @@ impl Refusals {
     /// The app took no connection. Calls that were on their way together
     /// count once.
     pub(crate) fn refused(&self, now: Instant) {
-        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pause = self.pause();
         let length = match *pause {
             Some(Pause { until, .. }) if now < until => return,
             Some(Pause { length, .. }) => (2 * length).min(LONGEST_PAUSE),
             None => FIRST_PAUSE,
         };
         *pause = Some(Pause { until: now + length, length });
-        self.any.store(true, Ordering::Relaxed);
     }
 
     /// The app has answered a call.
     pub(crate) fn answered(&self) {
-        if self.any.load(Ordering::Relaxed) {
-            *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            self.any.store(false, Ordering::Relaxed);
-        }
+        *self.pause() = None;
     }
 
     /// Whether other pipes go first now.
     pub(super) fn is_pausing(&self, now: impl FnOnce() -> Instant) -> bool {
-        if !self.any.load(Ordering::Relaxed) {
-            return false;
-        }
-        let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        pause.is_some_and(|pause| now() < pause.until)
+        self.pause().is_some_and(|pause| now() < pause.until)
+    }
+
+    fn pause(&self) -> MutexGuard<'_, Option<Pause>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -125,11 +125,7 @@ fn a_ca_of_the_users_that_cannot_be_used_is_refused_with_the_cause() {
         let data = [("tls.crt", &*cert), ("tls.key", &*key)];
         world.user_ca = Some(foreign("kubernetes.io/tls", &data));
         world.settle();
-        let (status, word, text) = world.server_condition(ACCEPTED);
-        assert_eq!((&*status, &*word), ("False", reason::SECRET_INVALID), "{text}");
-        assert!(text.contains(cause) && text.contains("shop/corp-ca"), "{cause}: {text}");
-        assert!(world.secret.is_none() && world.ca_secret.is_none());
-        assert_eq!(world.server_condition(READY).0, "False");
+        world.refuses_the_users_ca(cause);
     }
 }
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Servic
 use restpipe_api::condition::{ACCEPTED, INJECTED, READY, SINGLE_REPLICA, reason};
 use restpipe_api::{RestPipeServer, ServiceType};
 
-use super::world::{World, link, pod, trouble};
+use super::world::{MINUTE, World, link, pod, trouble};
 use crate::plan::node::names_in;
 use crate::seen::{Names, ServerPodSeen};
 
@@ -115,6 +115,9 @@ fn a_service_of_somebody_else_is_left_alone() {
     assert_eq!(plan.services.len(), 1, "only the other one");
     world.settle();
     assert_eq!(word(&world, ACCEPTED), "False ServiceConflict");
+    // It is watched by nobody, so that it is gone has to be looked for.
+    let wait = world.plan_server().again_in.expect("it is looked again");
+    assert!(wait <= MINUTE / 2, "{wait:?}");
     assert_eq!(world.service, Some(Service::default()));
 }
 

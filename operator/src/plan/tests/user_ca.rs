@@ -4,7 +4,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, GeneralSubtree, IsCa, KeyPair,
     KeyUsagePurpose, NameConstraints,
 };
-use restpipe_api::condition::{ACCEPTED, READY, reason};
+use restpipe_api::condition::ACCEPTED;
 use restpipe_api::names;
 use restpipe_identity::Usage;
 
@@ -73,11 +73,7 @@ fn a_ca_that_may_not_sign_the_names_of_nodes_is_refused_with_the_cause() {
         let mut world = World::new();
         give(&mut world, &ca);
         world.settle();
-        let (status, word, text) = world.server_condition(ACCEPTED);
-        assert_eq!((&*status, &*word), ("False", reason::SECRET_INVALID), "{text}");
-        assert!(text.contains(cause) && text.contains("shop/corp-ca"), "{cause}: {text}");
-        assert!(world.secret.is_none() && world.ca_secret.is_none());
-        assert_eq!(world.server_condition(READY).0, "False");
+        world.refuses_the_users_ca(cause);
     }
 }
 

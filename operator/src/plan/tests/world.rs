@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::{Resource, ResourceExt};
+use restpipe_api::condition::{ACCEPTED, READY, reason};
 use restpipe_api::names::MANAGED_BY;
 use restpipe_api::{RestPipeLink, RestPipeServer, pods};
 use restpipe_identity::{Credentials, Roots, Usage, inspect};
@@ -304,6 +305,15 @@ impl World {
 
     pub(super) fn server_condition(&self, type_: &str) -> (String, String, String) {
         said(&self.server.status.as_ref().unwrap().conditions, type_)
+    }
+
+    /// The user's CA is refused with that cause, and nothing was made of it.
+    pub(super) fn refuses_the_users_ca(&self, cause: &str) {
+        let (status, word, text) = self.server_condition(ACCEPTED);
+        assert_eq!((&*status, &*word), ("False", reason::SECRET_INVALID), "{text}");
+        assert!(text.contains(cause) && text.contains("shop/corp-ca"), "{cause}: {text}");
+        assert!(self.secret.is_none() && self.ca_secret.is_none());
+        assert_eq!(self.server_condition(READY).0, "False");
     }
 
     /// Both sides of the client's pipe would take each other now.
