@@ -65,6 +65,7 @@ struct Shared {
     handler: Box<Handler>,
     asked: Mutex<Vec<Asked>>,
     connections: AtomicUsize,
+    closed: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -113,6 +114,7 @@ impl App {
             handler: Box::new(handler),
             asked: Mutex::default(),
             connections: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         let app = shared.clone();
@@ -124,7 +126,10 @@ impl App {
                 app.connections.fetch_add(1, Ordering::SeqCst);
                 let app = app.clone();
                 // Ends with the connection, which ends with the node.
-                thread::spawn(move || serve(&app, BufReader::new(read), write));
+                thread::spawn(move || {
+                    serve(&app, BufReader::new(read), write);
+                    app.closed.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
         Self { at, shared }
@@ -151,6 +156,11 @@ impl App {
     /// Connections so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many of them are closed, by either side.
+    pub fn closed(&self) -> usize {
+        self.shared.closed.load(Ordering::SeqCst)
     }
 }
 

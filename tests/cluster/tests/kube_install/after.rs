@@ -7,7 +7,7 @@ use crate::check;
 pub(crate) fn what_does_not_run_is_told_apart_from_what_is_not_there(cluster: &Cluster) {
     let checked = check(cluster, &["--namespace", "default"]);
     assert_eq!(checked.status, Some(1));
-    assert_eq!(checked.failed(), ["control plane", "webhook", "servers"]);
+    assert_eq!(checked.failed(), ["control plane", "webhook", "servers"], "{checked:?}");
     checked.said("kinds", "restpipelinks.restpipe.io is established", "ok");
     for (part, counts) in [
         ("restpipe-controller", "0 of 1 pods are available"),

@@ -33,11 +33,20 @@ fn versions(cluster: &Cluster) -> Vec<(String, Value)> {
         .collect()
 }
 
-/// Waits until the API server serves the kinds, which it may write into their definitions.
-fn established(cluster: &Cluster) {
+/// Waits until the API server serves the kinds, which it may write into their definitions: for a
+/// moment after that, and after each change of them, it has no list of their objects yet.
+fn served(cluster: &Cluster) {
     let args = ["wait", "--for=condition=Established", "crd", "--timeout=60s"];
     let kinds: Vec<_> = KINDS.split(' ').collect();
     cluster.kubectl(&[&args[..], &kinds].concat());
+    eventually("objects of the kinds are listed", SETTLE_TIME, || {
+        let answers = ["restpipeservers", "restpipelinks"]
+            .map(|kind| cluster.request("GET", &format!("/apis/restpipe.io/v1alpha1/{kind}"), ""));
+        match answers.iter().find(|answer| answer.code != 200) {
+            Some(answer) => Err(answer.message().to_owned()),
+            None => Ok(()),
+        }
+    });
 }
 
 pub(crate) fn it_is_taken_and_a_second_time_changes_nothing(cluster: &Cluster) {
@@ -45,7 +54,7 @@ pub(crate) fn it_is_taken_and_a_second_time_changes_nothing(cluster: &Cluster) {
     assert_eq!(line, "kubectl apply --server-side -f manifests/install.yaml");
     let said = cluster.lines(&top(), &line).ok();
     assert!(said.contains("deployment.apps/restpipe-webhook serverside-applied"), "{said}");
-    established(cluster);
+    served(cluster);
     let first = versions(cluster);
     cluster.lines(&top(), &line).ok();
     assert_eq!(versions(cluster), first, "it was applied a second time");
@@ -58,6 +67,7 @@ pub(crate) fn it_is_taken_and_a_second_time_changes_nothing(cluster: &Cluster) {
     let manager = "--field-manager=restpipe-operator";
     cluster.kubectl(&["apply", "--server-side", manager, "-f", &path]);
     cluster.lines(&top(), &line).ok();
+    served(cluster);
     let configuration = cluster.get(&["mutatingwebhookconfiguration", "restpipe-webhook"]);
     let kept = &configuration["webhooks"][0]["clientConfig"]["caBundle"];
     assert!(kept.is_string(), "{configuration:#}");
