@@ -31,8 +31,13 @@ pub(super) async fn reconcile(
         return Ok(Action::requeue(wait));
     }
     let begun = Instant::now();
+    let uid = link.uid();
     let result = work(link, &key, &context).await;
     context.metrics.reconciled("link", result.is_ok(), begun.elapsed());
+    if context.world.link(&key).and_then(|now| now.uid()) != uid {
+        // What was noted of it after it had gone would stay.
+        gone(&context, &key);
+    }
     match result {
         Ok(again) => {
             context.link_backoff.reset(&key);

@@ -35,8 +35,13 @@ pub(super) async fn reconcile(
         return Ok(Action::requeue(wait));
     }
     let begun = Instant::now();
+    let uid = server.uid();
     let result = work(server, &key, &context).await;
     context.metrics.reconciled("server", result.is_ok(), begun.elapsed());
+    if context.world.server(&key).and_then(|now| now.uid()) != uid {
+        // What was noted of it after it had gone, or dialled, would stay.
+        gone(&context, &key);
+    }
     match result {
         Ok(again) => {
             context.server_backoff.reset(&key);

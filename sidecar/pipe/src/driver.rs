@@ -9,7 +9,6 @@ mod outputs;
 mod write;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -18,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use foldhash::HashMap;
 use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason};
 use restpipe_proto::{Frame, MAX_FRAME};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -84,10 +84,10 @@ pub fn open<T>(
         taken: Vec::new(),
         handle: handle.clone(),
         service,
-        calls: HashMap::new(),
-        handlers: HashMap::new(),
-        rooms: HashMap::new(),
-        bodies: HashMap::new(),
+        calls: HashMap::default(),
+        handlers: HashMap::default(),
+        rooms: HashMap::default(),
+        bodies: HashMap::default(),
         peer_streams: 0,
         read: BytesMut::new(),
         batch: Batch::default(),
@@ -273,12 +273,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn on_command(&mut self, now: Instant, command: ToDriver) -> Result<(), Why> {
         let command = match command {
             ToDriver::Session(command) => command,
-            ToDriver::Call { command, stream, settle, room } => {
-                self.calls.insert(stream, settle);
+            ToDriver::Call { request, settle, room } => {
+                self.calls.insert(request.stream, settle);
                 if let Some(room) = room {
-                    self.rooms.insert(stream, room);
+                    self.rooms.insert(request.stream, room);
                 }
-                command
+                Command::Request(request)
             }
             ToDriver::Room { stream, room } => {
                 self.rooms.insert(stream, room);
@@ -343,16 +343,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.session.shrink();
         self.taken = Vec::new();
         if self.calls.is_empty() {
-            self.calls = HashMap::new();
+            self.calls = HashMap::default();
         }
         if self.handlers.is_empty() {
-            self.handlers = HashMap::new();
+            self.handlers = HashMap::default();
         }
         if self.rooms.is_empty() {
-            self.rooms = HashMap::new();
+            self.rooms = HashMap::default();
         }
         if self.bodies.is_empty() {
-            self.bodies = HashMap::new();
+            self.bodies = HashMap::default();
         }
     }
 

@@ -14,7 +14,7 @@ use crate::body::{BodySender, RecvBody, Room, RoomOwner};
 use crate::error::{CallError, NotSent, Why};
 use crate::inbox::Inbox;
 use crate::limits::OVERLAP;
-use crate::session::Command;
+use crate::session::{Command, Request};
 
 /// What a driver is told.
 ///
@@ -26,8 +26,7 @@ pub(crate) enum ToDriver {
     Session(Command),
     /// A call; `room` if its body is streamed.
     Call {
-        command: Command,
-        stream: u64,
+        request: Box<Request>,
         settle: oneshot::Sender<Settled>,
         room: Option<RoomOwner>,
     },
@@ -308,9 +307,9 @@ impl PipeHandle {
         let stream = {
             let mut next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
             let stream = *next;
-            let command = Command::Request { stream, head: Box::new(head), body, end, deadline };
-            let call =
-                ToDriver::Call { command, stream, settle, room: room.as_ref().map(RoomOwner::new) };
+            let request = Box::new(Request { stream, head, body, end, deadline });
+            let room = room.as_ref().map(RoomOwner::new);
+            let call = ToDriver::Call { request, settle, room };
             self.commands.0.send(call).map_err(|_| NotSent::Ended)?;
             *next += 2;
             stream

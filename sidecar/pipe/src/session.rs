@@ -15,9 +15,10 @@ mod pace;
 mod queue;
 mod window;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use foldhash::HashMap;
 use restpipe_proto::pb::{Cancel, CancelReason, GoAway, GoAwayReason, Limits};
 use restpipe_proto::{Kind, VERSION, head};
 
@@ -29,7 +30,7 @@ use crate::limits::{
 };
 use allowance::Allowance;
 pub use batch::Batch;
-pub use command::{Command, Output};
+pub use command::{Command, Output, Request};
 use heartbeat::{Heartbeat, Silence};
 use incoming::IncomingStream;
 use outgoing::OutgoingStream;
@@ -86,8 +87,8 @@ impl Session {
             hello_due: Some(now + HELLO_TIMEOUT),
             next_own: role.first_stream(),
             last_peer: 0,
-            outgoing: HashMap::new(),
-            incoming: HashMap::new(),
+            outgoing: HashMap::default(),
+            incoming: HashMap::default(),
             deadlines: BTreeSet::new(),
             queue,
             outputs: VecDeque::new(),
@@ -150,10 +151,10 @@ impl Session {
     pub fn shrink(&mut self) {
         self.queue.shrink();
         if self.outgoing.is_empty() {
-            self.outgoing = HashMap::new();
+            self.outgoing = HashMap::default();
         }
         if self.incoming.is_empty() {
-            self.incoming = HashMap::new();
+            self.incoming = HashMap::default();
         }
         if self.outputs.is_empty() {
             self.outputs = VecDeque::new();
@@ -227,9 +228,7 @@ impl Session {
     /// Carries out a command.
     pub fn on_command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Request { stream, head, body, end, deadline } => {
-                self.send_request(now, stream, head, body, end, deadline);
-            }
+            Command::Request(request) => self.send_request(now, request),
             Command::Reply { stream, head, body, end } => {
                 self.send_reply(now, stream, head, body, end);
             }

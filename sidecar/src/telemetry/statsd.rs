@@ -32,12 +32,35 @@ const MAX_NAME: usize = 64;
 /// Bytes of one packet: one Ethernet frame.
 const PACKET: usize = 1432;
 
-/// What was counted since the last flush.
+/// What was counted since the last flush. Nothing is allocated for what has been counted before: it
+/// is done for every call.
 #[derive(Debug, Default)]
 struct Tally {
-    ticks: HashMap<String, i64>,
-    timings: HashMap<String, (u32, Vec<Duration>)>,
-    handlers: std::collections::HashSet<String>,
+    ticks: HashMap<&'static str, i64>,
+    timings: HashMap<&'static str, Timings>,
+    handlers: Handlers,
+}
+
+/// Durations of one name.
+#[derive(Debug, Default)]
+struct Timings {
+    seen: u32,
+    first: Vec<Duration>,
+}
+
+/// Events of handlers, by verb and noun; those of too many as one.
+#[derive(Debug, Default)]
+struct Handlers {
+    by_verb: HashMap<Verb, HashMap<String, Handled>>,
+    count: usize,
+    other: Handled,
+}
+
+/// Events of one handler.
+#[derive(Debug, Default)]
+struct Handled {
+    ticks: i64,
+    timings: Timings,
 }
 
 /// The statsd side of the recorder.
@@ -73,76 +96,99 @@ impl Statsd {
     }
 
     /// Counts one.
-    pub fn tick(&self, name: &str) {
-        self.counted(|counted| counted.tick(name));
+    pub fn tick(&self, name: &'static str) {
+        self.counted(|counted| *counted.ticks.entry(name).or_default() += 1);
     }
 
     /// Notes a duration.
-    pub fn timing(&self, name: &str, took: Duration) {
-        self.counted(|counted| counted.timing(name, took));
+    pub fn timing(&self, name: &'static str, took: Duration) {
+        self.counted(|counted| counted.timings.entry(name).or_default().note(took));
     }
 
     /// Counts and times one event of a handler.
     pub fn handler(&self, verb: Verb, noun: &str, took: Duration) {
         self.counted(|counted| {
-            let name = counted.handler_name(verb, noun);
-            counted.tick(&format!("message.received.handle.{name}.tick"));
-            counted.timing(&format!("message.received.handle.{name}.timing"), took);
+            let handled = counted.handlers.of(verb, noun);
+            handled.ticks += 1;
+            handled.timings.note(took);
         });
     }
 
     /// Sends what was counted; to be called every [`FLUSH_EVERY`].
     pub fn flush(&self) {
-        let (ticks, timings) = {
+        let (ticks, timings, handlers) = {
             let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut counted.ticks), std::mem::take(&mut counted.timings))
+            let ticks: Vec<_> = counted.ticks.drain().collect();
+            let timings: Vec<_> = counted.timings.drain().collect();
+            (ticks, timings, counted.handlers.take())
         };
         for (name, count) in ticks {
-            self.client.count_with_tags(&name, count).send();
+            self.send_ticks(name, count);
         }
-        for (name, (_, timings)) in timings {
-            for took in timings {
-                self.client.time_with_tags(&name, took).send();
-            }
+        for (name, timings) in timings {
+            self.send_timings(name, timings);
+        }
+        for (name, handled) in handlers {
+            self.send_ticks(&format!("message.received.handle.{name}.tick"), handled.ticks);
+            self.send_timings(&format!("message.received.handle.{name}.timing"), handled.timings);
         }
         // What cannot be sent is lost, as statsd has it.
         let _ = self.client.flush();
     }
+
+    fn send_ticks(&self, name: &str, count: i64) {
+        self.client.count_with_tags(name, count).send();
+    }
+
+    fn send_timings(&self, name: &str, timings: Timings) {
+        for took in timings.first {
+            self.client.time_with_tags(name, took).send();
+        }
+    }
 }
 
-impl Tally {
-    fn tick(&mut self, name: &str) {
-        match self.ticks.get_mut(name) {
-            Some(count) => *count += 1,
-            None => drop(self.ticks.insert(name.to_owned(), 1)),
+impl Timings {
+    fn note(&mut self, took: Duration) {
+        self.seen = self.seen.saturating_add(1);
+        if self.seen <= TIMINGS_PER_FLUSH {
+            self.first.push(took);
         }
+    }
+}
+
+impl Handlers {
+    /// Where the events of a handler are counted.
+    fn of(&mut self, verb: Verb, noun: &str) -> &mut Handled {
+        // What a name cannot show tells nothing apart, and would be kept for ever.
+        let noun = &noun[..noun.floor_char_boundary(MAX_NAME)];
+        let by_noun = self.by_verb.entry(verb).or_default();
+        if !by_noun.contains_key(noun) {
+            if self.count >= MAX_HANDLERS {
+                return &mut self.other;
+            }
+            self.count += 1;
+            by_noun.insert(noun.to_owned(), Handled::default());
+        }
+        by_noun.get_mut(noun).unwrap_or(&mut self.other)
     }
 
-    fn timing(&mut self, name: &str, took: Duration) {
-        if !self.timings.contains_key(name) {
-            self.timings.insert(name.to_owned(), (0, Vec::new()));
-        }
-        if let Some((seen, timings)) = self.timings.get_mut(name) {
-            *seen += 1;
-            if *seen <= TIMINGS_PER_FLUSH {
-                timings.push(took);
-            }
-        }
+    /// What was counted, with the handler's name; which handlers there are stays known.
+    fn take(&mut self) -> Vec<(String, Handled)> {
+        let named = self.by_verb.iter_mut().flat_map(|(verb, by_noun)| {
+            by_noun.iter_mut().map(|(noun, handled)| (handler_name(*verb, noun), handled))
+        });
+        named
+            .chain([("other".to_owned(), &mut self.other)])
+            .filter(|(_, handled)| handled.ticks > 0)
+            .map(|(name, handled)| (name, std::mem::take(handled)))
+            .collect()
     }
+}
 
-    fn handler_name(&mut self, verb: Verb, noun: &str) -> String {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-        let mut name: String =
-            verb.lower().chars().chain(['_']).chain(noun.chars()).map(plain).collect();
-        name.truncate(MAX_NAME);
-        if !self.handlers.contains(&name) {
-            if self.handlers.len() >= MAX_HANDLERS {
-                return "other".to_owned();
-            }
-            self.handlers.insert(name.clone());
-        }
-        name
-    }
+/// The name of a handler, as far as statsd can have it.
+fn handler_name(verb: Verb, noun: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    verb.lower().chars().chain(['_']).chain(noun.chars()).map(plain).take(MAX_NAME).collect()
 }
 
 #[cfg(test)]
@@ -150,15 +196,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_handlers_are_sanitised_and_bounded_in_number() {
-        let mut counted = Tally::default();
-        assert_eq!(counted.handler_name(Verb::Get, "time/utc"), "get_time_utc");
-        assert_eq!(counted.handler_name(Verb::Put, "a.b:c|d\né"), "put_a_b_c_d__");
+    fn names_of_handlers_are_sanitised_and_bounded_in_length() {
+        assert_eq!(handler_name(Verb::Get, "time/utc"), "get_time_utc");
+        assert_eq!(handler_name(Verb::Put, "a.b:c|d\né"), "put_a_b_c_d__");
+        assert_eq!(handler_name(Verb::Get, &"x".repeat(100)).len(), MAX_NAME);
+    }
+
+    #[test]
+    fn handlers_are_told_apart_up_to_a_number_and_known_for_ever() {
+        let mut handlers = Handlers::default();
+        handlers.of(Verb::Get, "time/utc").ticks += 1;
         for n in 0..200 {
-            counted.handler_name(Verb::Get, &n.to_string());
+            handlers.of(Verb::Get, &n.to_string()).ticks += 1;
         }
-        assert_eq!(counted.handler_name(Verb::Get, "new"), "other");
-        assert_eq!(counted.handler_name(Verb::Get, "time/utc"), "get_time_utc");
+        handlers.of(Verb::Get, "time/utc").ticks += 1;
+        let ticks: HashMap<_, _> =
+            handlers.take().into_iter().map(|(name, handled)| (name, handled.ticks)).collect();
+        assert_eq!((ticks.len(), ticks["get_time_utc"], ticks["other"]), (101, 2, 101));
+        assert!(handlers.take().is_empty(), "it was taken");
+        handlers.of(Verb::Get, "new").ticks += 1;
+        assert_eq!(handlers.take()[0].0, "other");
+        // Two whose names differ where they are cut off, in the middle of a letter, are one.
+        let mut handlers = Handlers::default();
+        let long = "é".repeat(MAX_NAME);
+        handlers.of(Verb::Get, &format!("x{long}1")).ticks += 1;
+        handlers.of(Verb::Get, &format!("x{long}2")).ticks += 1;
+        assert_eq!(handlers.take().len(), 1);
     }
 
     #[test]
@@ -175,5 +238,12 @@ mod tests {
         let text = String::from_utf8_lossy(&packet[..len]).into_owned();
         assert!(text.contains("message.send.tick:2|c"), "{text}");
         assert!(text.contains("message.send.timing:12|ms"), "{text}");
+        statsd.handler(Verb::Get, "time", Duration::from_millis(7));
+        statsd.flush();
+        let len = server.recv(&mut packet).expect("a packet");
+        let text = String::from_utf8_lossy(&packet[..len]).into_owned();
+        assert!(text.contains("message.received.handle.get_time.tick:1|c"), "{text}");
+        assert!(text.contains("message.received.handle.get_time.timing:7|ms"), "{text}");
+        assert!(!text.contains("message.send"), "it was sent before: {text}");
     }
 }

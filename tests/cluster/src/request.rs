@@ -11,7 +11,7 @@ const PATIENCE: &str = "60";
 /// What was answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The HTTP status; 0 if nobody answered.
+    /// The HTTP status; 0 if nobody answered, or not to the end.
     pub code: u16,
     /// The object, or a Status that says why not; null if nobody answered.
     pub body: Value,
@@ -45,7 +45,9 @@ impl Cluster {
         ]);
         args.push(&url);
         let ran = run_with_input("curl", &args, &[], body);
-        let (body, code) = ran.output.rsplit_once('\n').unwrap_or(("", "0"));
+        // An answer that breaks off is none, though its head came.
+        let whole = ran.status == Some(0);
+        let (body, code) = ran.output.rsplit_once('\n').filter(|_| whole).unwrap_or(("", "0"));
         let warnings = ran
             .errors
             .lines()

@@ -10,20 +10,9 @@ use crate::error::CallError;
 /// What callers and handlers ask of the session.
 #[derive(Debug)]
 pub enum Command {
-    /// Opens a stream. Ids come in rising order and are never used twice.
-    Request {
-        /// An id that this side owns.
-        stream: u64,
-        /// Fits a frame; its deadline and credit are filled in here. In a box,
-        /// since a pipe's channel has room for 32 commands at any time.
-        head: Box<RequestHead>,
-        /// The first bytes of the body, at most 16 KiB.
-        body: Bytes,
-        /// Whether they are all.
-        end: bool,
-        /// When the answer is due.
-        deadline: Instant,
-    },
+    /// Opens a stream. Ids come in rising order and are never used twice. In a
+    /// box, since a pipe's channel has room for 32 commands at any time.
+    Request(Box<Request>),
     /// Answers a stream of the peer.
     Reply {
         /// The stream.
@@ -84,6 +73,21 @@ pub enum Command {
         /// Streams.
         max_streams: u32,
     },
+}
+
+/// A call of this side.
+#[derive(Debug)]
+pub struct Request {
+    /// An id that this side owns.
+    pub stream: u64,
+    /// Fits a frame; its deadline and credit are filled in by the session.
+    pub head: RequestHead,
+    /// The first bytes of the body, at most 16 KiB.
+    pub body: Bytes,
+    /// Whether they are all.
+    pub end: bool,
+    /// When the answer is due.
+    pub deadline: Instant,
 }
 
 /// What the session asks of its surroundings.

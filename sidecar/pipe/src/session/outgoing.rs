@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use restpipe_proto::pb::{Cancel, CancelReason, ReplyHead, RequestHead};
+use restpipe_proto::pb::{Cancel, CancelReason, ReplyHead};
 use restpipe_proto::{Frame, INITIAL_CREDIT, head};
 
+use super::command::Request;
 use super::window::Window;
 use super::{Output, Session};
 use crate::error::{CallError, NotSent, Why};
@@ -39,15 +40,8 @@ impl OutgoingStream {
 }
 
 impl Session {
-    pub(super) fn send_request(
-        &mut self,
-        now: Instant,
-        stream: u64,
-        mut head: Box<RequestHead>,
-        body: Bytes,
-        end: bool,
-        deadline: Instant,
-    ) {
+    pub(super) fn send_request(&mut self, now: Instant, mut request: Box<Request>) {
+        let Request { stream, deadline, .. } = *request;
         debug_assert!(stream >= self.next_own, "ids rise");
         self.next_own = stream + 2;
         if self.heard_last || self.told_last.is_some() {
@@ -59,8 +53,8 @@ impl Session {
         }
         let window = Window::for_reply(now, &self.budgets);
         // 0 would mean that there is no deadline.
-        head.deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
-        head.reply_credit = window.granted();
+        request.head.deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+        request.head.reply_credit = window.granted();
         let call = OutgoingStream {
             sent: false,
             replied: false,
@@ -73,7 +67,7 @@ impl Session {
         };
         self.outgoing.insert(stream, call);
         self.deadlines.insert((deadline, stream));
-        self.queue.request(stream, head, body, end, INITIAL_CREDIT.into());
+        self.queue.request(request, INITIAL_CREDIT.into());
     }
 
     fn fail(&mut self, stream: u64, error: CallError) {

@@ -5,19 +5,21 @@
 //! [`MAX_PAYLOAD`] bytes per round, so large bodies neither slow small calls
 //! nor starve each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use restpipe_proto::pb::{ReplyHead, RequestHead};
+use foldhash::HashMap;
+use restpipe_proto::pb::ReplyHead;
 use restpipe_proto::{Class, Flags, Frame, Kind, MAX_PAYLOAD, head};
 
 use super::batch::Batch;
+use super::command::Request;
 use crate::limits::{PIPE_SEND_QUEUE, SEND_QUEUE, WRITE_BATCH};
 
 /// A head that waits, with the part of the body that fits its frame.
 #[derive(Debug)]
 enum Head {
-    Request(Box<RequestHead>),
+    Request(Box<Request>),
     Reply(Box<ReplyHead>),
 }
 
@@ -106,7 +108,7 @@ impl Queue {
     /// Drops what waits for streams; what is said about the pipe stays.
     pub(super) fn drop_streams(&mut self) {
         self.heads = VecDeque::new();
-        self.bodies = HashMap::new();
+        self.bodies = HashMap::default();
         self.ring = VecDeque::new();
     }
 
@@ -118,7 +120,7 @@ impl Queue {
             self.ring = VecDeque::new();
         }
         if self.bodies.is_empty() {
-            self.bodies = HashMap::new();
+            self.bodies = HashMap::default();
         }
     }
 
@@ -141,16 +143,11 @@ impl Queue {
     }
 
     /// Queues a request; `credit` is what of its body may follow at once.
-    pub(super) fn request(
-        &mut self,
-        stream: u64,
-        head: Box<RequestHead>,
-        body: Bytes,
-        end: bool,
-        credit: u64,
-    ) {
-        let head_len = head::framed_len(head.as_ref());
-        self.open(stream, Head::Request(head), head_len, body, end, credit);
+    pub(super) fn request(&mut self, mut request: Box<Request>, credit: u64) {
+        let head_len = head::framed_len(&request.head);
+        let (stream, end) = (request.stream, request.end);
+        let body = std::mem::take(&mut request.body);
+        self.open(stream, Head::Request(request), head_len, body, end, credit);
     }
 
     /// Queues a reply.
@@ -287,7 +284,7 @@ impl Queue {
             len,
         );
         let put = match &head {
-            Head::Request(head) => head::put(&mut batch.flat, head.as_ref()),
+            Head::Request(request) => head::put(&mut batch.flat, &request.head),
             Head::Reply(head) => head::put(&mut batch.flat, head.as_ref()),
         };
         put.expect("who queues a head has checked that it fits a frame");
@@ -351,6 +348,12 @@ mod tests {
 
     use super::*;
 
+    /// A request whose body is all there.
+    fn asked(stream: u64, body: impl Into<Bytes>) -> Box<Request> {
+        let (head, body) = (Default::default(), body.into());
+        Box::new(Request { stream, head, body, end: true, deadline: crate::clock::now() })
+    }
+
     fn frames(queue: &mut Queue, sent: &mut Vec<Sent>) -> Vec<(Kind, u64, usize)> {
         let (mut batch, mut wire, mut out) = (Batch::default(), BytesMut::new(), Vec::new());
         queue.fill(&mut batch, sent);
@@ -377,7 +380,7 @@ mod tests {
     fn control_goes_before_heads_and_heads_before_bulk() {
         let mut queue = Queue::default();
         with_bulk(&mut queue, &[2], 100_000);
-        queue.request(1, Box::default(), Bytes::new(), true, 0);
+        queue.request(asked(1, Bytes::new()), 0);
         queue.control(Kind::Ping, 0, head::ping_payload(1));
         let order: Vec<_> = frames(&mut queue, &mut Vec::new()).iter().map(|f| f.0).collect();
         assert_eq!(order[..3], [Kind::Ping, Kind::Req, Kind::Data]);
@@ -396,7 +399,7 @@ mod tests {
         let mut queue = Queue::default();
         with_bulk(&mut queue, &[2], 40_000);
         for stream in 0..9 {
-            queue.request(2 * stream + 1, Box::default(), vec![0; 16_000].into(), true, 0);
+            queue.request(asked(2 * stream + 1, vec![0; 16_000]), 0);
         }
         let kinds: Vec<_> = frames(&mut queue, &mut Vec::new()).iter().map(|f| f.0).collect();
         assert_eq!(kinds, [Kind::Req, Kind::Req, Kind::Req, Kind::Req, Kind::Req, Kind::Data]);
@@ -432,7 +435,7 @@ mod tests {
     #[test]
     fn a_body_too_large_for_its_head_s_frame_goes_on_behind_it() {
         let mut queue = Queue::default();
-        queue.request(1, Box::default(), vec![0; 20_000].into(), true, 16 * 1024);
+        queue.request(asked(1, vec![0; 20_000]), 16 * 1024);
         let sent = frames(&mut queue, &mut Vec::new());
         assert_eq!(sent.iter().map(|f| f.0).collect::<Vec<_>>(), [Kind::Req, Kind::Data]);
         // One byte of length stands before the empty head.
@@ -442,9 +445,9 @@ mod tests {
     #[test]
     fn a_forgotten_request_that_waited_is_known_never_to_have_left() {
         let mut queue = Queue::default();
-        queue.request(1, Box::default(), Bytes::new(), true, 0);
+        queue.request(asked(1, Bytes::new()), 0);
         assert!(queue.forget(1));
-        queue.request(3, Box::default(), Bytes::new(), true, 0);
+        queue.request(asked(3, Bytes::new()), 0);
         frames(&mut queue, &mut Vec::new());
         assert!(!queue.forget(3));
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use restpipe_pipe::Outcome;
 use restpipe_pipe::pb::{CancelReason, GoAway, ReplyHead, RequestHead};
-use restpipe_pipe::session::{Command, Output};
+use restpipe_pipe::session::{Command, Output, Request};
 
 /// Consumers report what they took in lots of this size, or at the end.
 const REPORT_EVERY: usize = 8 * 1024;
@@ -159,8 +159,8 @@ impl App {
             sink: Sink::default(),
         };
         self.calls.insert(stream, log);
-        let (head, body) = (Box::new(head), vec![1; inline].into());
-        (stream, Command::Request { stream, head, body, end, deadline })
+        let body = vec![1; inline].into();
+        (stream, Command::Request(Box::new(Request { stream, head, body, end, deadline })))
     }
 
     pub(crate) fn drop_call(&mut self, stream: u64) -> Command {

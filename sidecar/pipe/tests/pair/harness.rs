@@ -110,7 +110,8 @@ impl Pair {
         let side = &mut self.sides[side];
         if side.ended.is_none() {
             side.session.on_command(now, command);
-        } else if let Command::Request { stream, .. } = command {
+        } else if let Command::Request(request) = command {
+            let stream = request.stream;
             let error = restpipe_pipe::NotSent::Ended.into();
             side.app.on_output(Output::Failed { stream, error });
         }

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use restpipe_pipe::pb::{
     Cancel, CancelReason, GoAway, GoAwayReason, Hello, Limits, ReplyHead, RequestHead,
 };
-use restpipe_pipe::session::{Batch, Command, Output, Session};
+use restpipe_pipe::session::{Batch, Command, Output, Request, Session};
 use restpipe_pipe::{Budget, PipeConfig, Role, Why};
 use restpipe_proto::{Class, Flags, Frame, Kind, VERSION, head};
 
@@ -109,9 +109,9 @@ impl Raw {
     /// A call of this side, queued.
     pub(crate) fn call(&mut self, stream: u64, end: bool) {
         let deadline = self.now + Duration::from_secs(60);
-        let head = Box::new(RequestHead { noun: "x".into(), ..RequestHead::default() });
-        let command = Command::Request { stream, head, body: Bytes::new(), end, deadline };
-        self.session.on_command(self.now, command);
+        let head = RequestHead { noun: "x".into(), ..RequestHead::default() };
+        let request = Request { stream, head, body: Bytes::new(), end, deadline };
+        self.session.on_command(self.now, Command::Request(Box::new(request)));
     }
 
     /// The reasons of the CANCEL frames among `frames`.

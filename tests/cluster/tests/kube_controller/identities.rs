@@ -309,13 +309,6 @@ fn an_object_that_is_made_again_under_its_name_gets_another_key() {
         space.apply(&pair());
     }
     let uids = ["rps/hub", "rpl/files"].map(|name| uid(&space.get(&[name])));
-    let hub_now = secret(&space, "hub-restpipe-server", |now| {
-        now["tls.key"] != hub["tls.key"] && now["ca.crt"] != hub["ca.crt"]
-    });
-    let files_now = secret(&space, "files-restpipe-link", |now| {
-        now["tls.key"] != files["tls.key"] && now["ca.crt"] == hub_now["ca.crt"]
-    });
-    assert!(files_now["tls.crt"] != files["tls.crt"]);
     for (name, uid) in [("hub-restpipe-server", &uids[0]), ("files-restpipe-link", &uids[1])] {
         eventually(&format!("{name} is of the living one"), SETTLE_TIME, || {
             let owner =
@@ -323,6 +316,13 @@ fn an_object_that_is_made_again_under_its_name_gets_another_key() {
             if owner == **uid { Ok(()) } else { Err(owner.to_string()) }
         });
     }
+    let hub_now = secret(&space, "hub-restpipe-server", |now| {
+        now["tls.key"] != hub["tls.key"] && now["ca.crt"] != hub["ca.crt"]
+    });
+    let files_now = secret(&space, "files-restpipe-link", |now| {
+        now["tls.key"] != files["tls.key"] && now["ca.crt"] == hub_now["ca.crt"]
+    });
+    assert!(files_now["tls.crt"] != files["tls.crt"]);
     space.condition("rpl/files", "IdentityIssued", "True/Issued", SETTLE_TIME);
     // CAs of the dead ones go.
     let cluster = &operator.release.cluster;

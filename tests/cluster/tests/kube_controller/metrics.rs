@@ -8,6 +8,9 @@ use serde_json::Value;
 use crate::pipes::{at, client, hub};
 use crate::{alone, issued, link, pair};
 
+/// Links at once that are made and deleted: twice as many as the controller looks at at once.
+const SHORT_LIVED: usize = 16;
+
 /// The sum of all samples of a metric that have this label; of all, if it is empty.
 pub(crate) fn sum(part: &Part, name: &str, label: &str) -> Result<f64, String> {
     let metrics = part.ask("/metrics")?;
@@ -72,6 +75,15 @@ fn links_in_each_state_and_the_next_end_of_each_kind_of_certificate_are_shown() 
     space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
     space.condition("rpl/plant-7", "IdentityIssued", "True", SETTLE_TIME);
     space.condition("rpl/taken", "Accepted", "False", SETTLE_TIME);
+    // Of links that go while somebody is at work on them nothing stays.
+    let short_lived: Vec<_> = (0..SHORT_LIVED).map(|n| format!("short-lived-{n}")).collect();
+    for _ in 0..3 {
+        let spec = "{server: {name: hub}, hostname: files}";
+        space.apply(&short_lived.iter().map(|name| link(name, spec)).collect::<String>());
+        let names = short_lived.iter().map(String::as_str);
+        let delete = ["delete", "rpl", "--wait=false"].into_iter().chain(names);
+        space.kubectl(&delete.collect::<Vec<_>>());
+    }
 
     eventually("links are counted", SETTLE_TIME, || {
         let links = all(&cluster, "restpipelinks");
