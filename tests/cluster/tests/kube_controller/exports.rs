@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use restpipe_cluster_tests::{Ran, SETTLE_TIME, eventually, x509};
+use restpipe_cluster_tests::{Ran, SETTLE_TIME, eventually, top, x509};
 use serde_json::Value;
 
-use crate::{issued, link, pair, shared};
+use crate::{issued, link, pair, server, shared};
 
 /// The certificate in a node directory.
 fn certificate(directory: &str) -> Vec<u8> {
@@ -86,4 +86,39 @@ fn an_export_of_a_link_that_is_not_accepted_says_why() {
             && said.trim().ends_with("(HostnameTaken)");
         if good { Ok(()) } else { Err(said) }
     });
+}
+
+/// The lines of docs/kubernetes.md for who has `kubectl` only.
+fn by_kubectl() -> String {
+    let file = top().join("docs/kubernetes.md");
+    let text = std::fs::read_to_string(file).expect("there is documentation");
+    let (_, part) = text.split_once("\nWithout the command line:\n\n").expect("the way is shown");
+    let block: Vec<_> = part.lines().map_while(|line| line.strip_prefix("    ")).collect();
+    assert_eq!(block.len(), 6, "{block:?}");
+    block.join("\n")
+}
+
+#[test]
+fn the_documented_lines_of_kubectl_write_what_the_command_line_writes() {
+    let operator = shared();
+    let cluster = &operator.release.cluster;
+    let space = cluster.namespace("by-kubectl");
+    space.apply(
+        &(server("hub", "{hostnames: [pipe.example]}") + &link("plant-7", "{server: {name: hub}}")),
+    );
+    let place = tempfile::tempdir().expect("a directory");
+    let lines =
+        |script: &str| cluster.lines(place.path(), &script.replace("-n shop", "-n by-kubectl"));
+    lines(&by_kubectl()).ok();
+    let said = lines("restpipe identity verify plant-7").ok();
+    assert!(said.contains("plant-7.clients.hub.by-kubectl.restpipe"), "{said}");
+    lines("restpipe-operator export link/plant-7 -n shop --dir other").ok();
+    for file in ["tls.crt", "tls.key", "ca.crt", "node.toml"] {
+        let of = |directory: &str| {
+            std::fs::read(place.path().join(directory).join(file)).expect("it was written")
+        };
+        assert!(of("plant-7") == of("other"), "{file} differs");
+    }
+    let modes = lines("stat -c %a plant-7 plant-7/tls.key").ok();
+    assert_eq!(modes.split_whitespace().collect::<Vec<_>>(), ["700", "600"]);
 }
