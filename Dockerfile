@@ -9,10 +9,10 @@ WORKDIR /src
 COPY . .
 # What debuggers want is four fifths of the binary; the names in backtraces stay.
 RUN cargo build --release --locked --package restpipe --bin restpipe \
-        --package restpipe-operator --bin restpipe-operator \
+    && cargo build --profile operator --locked --package restpipe-operator --bin restpipe-operator \
     && mkdir /out \
     && strip --strip-debug -o /out/restpipe target/release/restpipe \
-    && strip --strip-debug -o /out/restpipe-operator target/release/restpipe-operator
+    && strip --strip-debug -o /out/restpipe-operator target/operator/restpipe-operator
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS operator
 LABEL org.opencontainers.image.title="restpipe-operator" \

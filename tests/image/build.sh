@@ -83,7 +83,7 @@ build_images() {
     mkdir -p "$cache/target"
     # Except ours: the copied files are as old as they are here, and cargo
     # would not see what was changed while the last build ran.
-    rm -rf "$cache"/target/release/.fingerprint/restpipe*
+    rm -rf "$cache"/target/*/.fingerprint/restpipe*
     for target in sidecar operator; do
         # The second one finds everything compiled.
         b bud --quiet --pull=never --isolation chroot --target "$target" --label "made-of=$key" \
