@@ -44,6 +44,7 @@ FUZZ_SECONDS ?= 60
 # RUSTC_BOOTSTRAP: coverage is a flag of nightly compilers that stable ones have too.
 fuzz:
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz build --sanitizer none
 	for target in $$($(CARGO) fuzz list); do \
 		mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target \

@@ -91,7 +91,8 @@ impl Dispatcher {
         } else if let Some(app) = &self.app {
             return app.answer(event).await;
         } else if let Some(found) = self.directory.as_ref().and_then(|dir| dir.find(&event)) {
-            found.run(event).await
+            // In a box, so that events of the app need not have room for it.
+            Box::pin(found.run(event)).await
         } else if self.builtin {
             return builtin::answer(self.role, &event);
         } else {

@@ -179,6 +179,12 @@ impl AppClient {
                 return Ok(connection);
             }
         }
+        // In a box, as it is rare: what each event's task holds, and moves, is as large as the
+        // largest thing that it ever waits for.
+        Box::pin(self.new_connection()).await
+    }
+
+    async fn new_connection(&self) -> Result<Box<AppConnection>, String> {
         let refused = |error: std::io::Error| {
             format!("the app at {} does not accept connections: {error}", self.address)
         };
