@@ -85,14 +85,15 @@ impl Dispatcher {
         }
     }
 
-    async fn answer(&self, event: Event) -> Answer {
+    /// The event is in a box, as it goes through many hands.
+    async fn answer(&self, event: Box<Event>) -> Answer {
         let result = if let Some(handler) = self.registry.find(event.verb, &event.noun) {
-            handler.handle(event).await
+            handler.handle(*event).await
         } else if let Some(app) = &self.app {
             return app.answer(event).await;
         } else if let Some(found) = self.directory.as_ref().and_then(|dir| dir.find(&event)) {
             // In a box, so that events of the app need not have room for it.
-            Box::pin(found.run(event)).await
+            Box::pin(found.run(*event)).await
         } else if self.builtin {
             return builtin::answer(self.role, &event);
         } else {
@@ -105,7 +106,7 @@ impl Dispatcher {
         let started = now();
         let Incoming { head, body, deadline, responder } = incoming;
         let event = match to_event(peer, head, body, deadline) {
-            Ok(event) => event,
+            Ok(event) => Box::new(event),
             Err(detail) => {
                 self.recorder.invalid(now() - started);
                 return responder.cancel(CancelReason::RefusedInvalid, detail);

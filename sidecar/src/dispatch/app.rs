@@ -148,8 +148,8 @@ impl AppClient {
         Self { address, host, idle: Arc::default(), waiting: Waiting::default() }
     }
 
-    pub(super) async fn answer(&self, event: Event) -> Answer {
-        let mut request = match self.to_request(event) {
+    pub(super) async fn answer(&self, event: Box<Event>) -> Answer {
+        let mut request = match self.to_request(*event) {
             Ok(request) => request,
             Err(error) => return Answer::Cancel(CancelReason::RefusedInvalid, error.to_string()),
         };
