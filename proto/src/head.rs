@@ -124,6 +124,19 @@ mod tests {
         assert!(matches!(put(&mut BytesMut::new(), &head), Err(HeadError::TooLarge(_))));
     }
 
+    #[test]
+    fn a_verb_that_nobody_knows_is_read_and_written_as_the_same() {
+        // Found by the fuzz target `head`: negative, and longer when it is written.
+        let bytes = b"\x08\x08\xff\xf9\xff\xff\xff\xff\x7f\x07";
+        for bytes in [&bytes[..], b"\x06\x08\xff\xff\xff\xff\x0f"] {
+            let (head, _) = split::<RequestHead>(Bytes::copy_from_slice(bytes)).expect("a head");
+            assert!(head.verb < 0 && head.verb() == Verb::default());
+            let mut again = BytesMut::new();
+            put(&mut again, &head).expect("small");
+            assert_eq!(split::<RequestHead>(again.freeze()), Ok((head, Bytes::new())));
+        }
+    }
+
     proptest! {
         #[test]
         fn garbage_heads_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
