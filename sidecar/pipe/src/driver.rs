@@ -272,7 +272,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn on_command(&mut self, now: Instant, command: ToDriver) -> Result<(), Why> {
         let command = match command {
-            ToDriver::Session(command) => command,
+            ToDriver::Session(command) => *command,
+            ToDriver::HandlerDone { stream } => Command::HandlerDone { stream },
             ToDriver::Call { request, settle, room } => {
                 self.calls.insert(request.stream, settle);
                 if let Some(room) = room {

@@ -20,10 +20,15 @@ use crate::session::{Command, Request};
 ///
 /// The channel is unbounded, and bounded all the same: requests by the peer's
 /// streams, replies by ours, data by the room that was offered, and the rest
-/// by a few for each of those.
+/// by a few for each of those. It always has room for 32 of these, on idle
+/// pipes too: what is large is in a box.
 #[derive(Debug)]
 pub(crate) enum ToDriver {
-    Session(Command),
+    Session(Box<Command>),
+    /// The handler of a stream of the peer has ended; there is one of these for each event.
+    HandlerDone {
+        stream: u64,
+    },
     /// A call; `room` if its body is streamed.
     Call {
         request: Box<Request>,
@@ -56,7 +61,10 @@ pub(crate) struct Commands(pub(crate) mpsc::UnboundedSender<ToDriver>);
 impl Commands {
     pub(crate) fn send(&self, command: Command) {
         // A pipe that has ended has settled everything already.
-        let _ = self.0.send(ToDriver::Session(command));
+        let _ = self.0.send(match command {
+            Command::HandlerDone { stream } => ToDriver::HandlerDone { stream },
+            command => ToDriver::Session(Box::new(command)),
+        });
     }
 }
 
@@ -392,5 +400,15 @@ impl PipeHandle {
     /// Tells the peer how many streams it may have open from now on.
     pub fn limit_streams(&self, max_streams: u32) {
         self.commands.send(Command::Limit { max_streams });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pipe_s_channel_always_has_room_for_is_a_kilobyte() {
+        assert!(size_of::<ToDriver>() <= 32, "{}", size_of::<ToDriver>());
     }
 }

@@ -131,9 +131,7 @@ impl Listener {
                     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                     let shared = self.shared.clone();
                     match shared.silent.take(address.ip(), Instant::now()) {
-                        Ok(turn) => {
-                            pipes.spawn(async move { shared.serve(stream, address, turn).await });
-                        }
+                        Ok(turn) => drop(pipes.spawn(shared.serve(stream, address, turn))),
                         Err(taken) => shared.refuse(address, &taken.refusal()),
                     }
                 }

@@ -10,8 +10,7 @@ use crate::error::CallError;
 /// What callers and handlers ask of the session.
 #[derive(Debug)]
 pub enum Command {
-    /// Opens a stream. Ids come in rising order and are never used twice. In a
-    /// box, since a pipe's channel has room for 32 commands at any time.
+    /// Opens a stream. Ids come in rising order and are never used twice.
     Request(Box<Request>),
     /// Answers a stream of the peer.
     Reply {
