@@ -39,7 +39,7 @@ pub(super) async fn reconcile(
     let result = work(server, &key, &context).await;
     context.metrics.reconciled("server", result.is_ok(), begun.elapsed());
     if context.world.server(&key).and_then(|now| now.uid()) != uid {
-        // What was noted of it after it had gone, or dialled, would stay.
+        // What was noted of it after it had gone would stay, and its pods be followed.
         gone(&context, &key);
     }
     match result {

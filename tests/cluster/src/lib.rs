@@ -46,7 +46,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub const POD_TIME: Duration = Duration::from_secs(120);
 
 /// The operator has seen a change and everything has followed within this time.
-pub const SETTLE_TIME: Duration = Duration::from_secs(120);
+pub const SETTLE_TIME: Duration = Duration::from_secs(60);
 
 /// An environment variable that the scripts set.
 pub fn variable(name: &str) -> String {
