@@ -17,14 +17,18 @@ venv=${RESTPIPE_CACHE:-$HOME/.cache/restpipe}/python-venv
     exit 1
 }
 
-wanted="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $(pwd) $(cksum <pyproject.toml)"
+# Checkouts share it: it has what the package needs, and not the package.
+wanted="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $(cksum <pyproject.toml)"
 if [ ! -x "$venv/bin/pytest" ] || [ "$(cat "$venv/made-for" 2>/dev/null)" != "$wanted" ]; then
     rm -rf "$venv"
     mkdir -p "$(dirname "$venv")"
     "$python" -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --editable '.[test]'
+    "$venv/bin/pip" uninstall --quiet --disable-pip-version-check --yes restpipe
     printf '%s\n' "$wanted" >"$venv/made-for"
 fi
+
+export PYTHONPATH="$(pwd)/src"
 
 # No caches beside the sources: others may be reading the tree.
 export MYPY_CACHE_DIR="$venv/mypy-cache" RUFF_CACHE_DIR="$venv/ruff-cache"
