@@ -25,6 +25,7 @@ VARIANTS = {
     "watched": ("watched", "restpipe"),
     "little": ("little", "restpipe"),
     "another release": (None, "other"),
+    "numbers": ("numbers", "2024"),
 }
 
 

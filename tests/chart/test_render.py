@@ -63,11 +63,36 @@ class EveryObject(unittest.TestCase):
                     self.assertEqual(namespace, helm.NAMESPACE)
 
     def test_names_are_short_enough_for_a_service_whatever_the_release_is_called(self):
-        for release in ("r" * 53, "a.b", "restpipe-" + "x" * 44, "pipes"):
+        for release in ("r" * 53, "a.b", "restpipe-" + "x" * 44, "pipes", "2024", "1" * 53):
             for found in helm.render(release=release):
                 name = found["metadata"]["name"]
                 if found["kind"] != "CustomResourceDefinition":
-                    self.assertRegex(name, r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+                    self.assertRegex(name, r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
+
+    def test_names_and_labels_are_text_whatever_they_look_like(self):
+        # Fields with names that somebody chooses, and tables that have nothing else.
+        names = {"name", "namespace", "serviceAccountName", "priorityClassName", "value"}
+        tables = {"labels", "matchLabels", "annotations", "nodeSelector"}
+        seen = set()
+
+        def walk(value, path, text):
+            if isinstance(value, dict):
+                for key, inner in value.items():
+                    is_text = key in names or path[-1:] and path[-1] in tables
+                    walk(inner, (*path, key), is_text)
+            elif isinstance(value, list):
+                for inner in value:
+                    # Of namespaces, and of arguments.
+                    walk(inner, path, path[-1] in ("values", "matchNames", "args"))
+            elif text:
+                seen.add(value)
+                self.assertIsInstance(value, str, path)
+
+        for found in helm.render(values="numbers", release="2024", namespace="123"):
+            if found["kind"] != "CustomResourceDefinition":
+                walk(found, helm.identity(found), False)
+                self.assertIsInstance(found.get("spec", {}).get("selector", {}), dict)
+        self.assertLessEqual({"true", "2024", "123", "0x1f", "off", "7", "1"}, seen)
 
     def test_nothing_that_the_controller_owns_is_rendered(self):
         for where, found in self.each():

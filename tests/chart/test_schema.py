@@ -31,6 +31,9 @@ class Schema(unittest.TestCase):
         for name in helm.VARIANTS:
             self.check(helm.variant(name))
 
+    def test_what_looks_like_a_number_is_text_where_kubernetes_wants_text(self):
+        self.check(helm.render(values="numbers", release="2024", namespace="123"))
+
     def test_install_yaml_has_none_either(self):
         self.check(helm.documents((helm.ROOT / "manifests/install.yaml").read_text()))
 

@@ -26,7 +26,7 @@ kind: {{ $scope.kind }}{{ $suffix }}
 metadata:
   name: {{ $scope.name }}
   {{- with $scope.namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "restpipe.labels" $scope | nindent 4 }}
@@ -41,8 +41,8 @@ roleRef:
   name: {{ $scope.name }}
 subjects:
   - kind: ServiceAccount
-    name: {{ $scope.account }}
-    namespace: {{ $scope.root.Release.Namespace }}
+    name: {{ $scope.account | quote }}
+    namespace: {{ $scope.root.Release.Namespace | quote }}
 {{- else }}
 rules:
   {{- $scope.rules | nindent 2 }}
