@@ -1,7 +1,7 @@
 # The images: one binary each, no shell, not root.
 #
-#   docker build --target sidecar -t restpipe .
-#   docker build --target operator -t restpipe-operator .
+#   docker build --target sidecar -t restpipe -t restpipe:1.0.0-alpha.1 .
+#   docker build --target operator -t restpipe-operator:1.0.0-alpha.1 .
 #   docker run --rm --network host restpipe dev
 
 FROM docker.io/library/rust:1.95-bookworm AS build

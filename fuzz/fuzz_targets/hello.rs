@@ -1,13 +1,10 @@
-//! Any bytes as a peer's first ones, or as those behind its HELLO: the first byte decides.
+//! Any bytes from a peer.
 
 #![no_main]
 
-#[path = "../../sidecar/pipe/tests/properties/any_peer.rs"]
+#[path = "../properties/hello.rs"]
 mod property;
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let Some((first, rest)) = bytes.split_first() else { return };
-    property::any_peer(rest, first & 1 == 1, usize::from(first >> 1));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    property::check(bytes);
 });

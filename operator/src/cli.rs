@@ -3,6 +3,7 @@
 mod check;
 mod export;
 mod rotate_ca;
+mod stdout;
 mod target;
 
 use std::process::ExitCode;
@@ -54,7 +55,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Controller(options) => runtime.block_on(controller::run(options))?,
         Command::Webhook(options) => runtime.block_on(webhook::run(options))?,
-        Command::Crds => print!("{}", crds()?),
+        Command::Crds => stdout::write(&crds()?)?,
         Command::Check(options) => return runtime.block_on(check::run(options)),
         Command::Export(options) => runtime.block_on(export::run(options))?,
         Command::RotateCa(options) => runtime.block_on(rotate_ca::run(options))?,

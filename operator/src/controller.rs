@@ -120,6 +120,18 @@ pub struct Options {
     )]
     ca_spread_time: Duration,
 
+    /// How long a former CA of the webhook's certificate stays trusted, for webhooks that serve with
+    /// the former certificate still: a node that is overloaded takes several times what kubelet needs
+    /// to bring a changed Secret to a pod.
+    #[arg(
+        long,
+        env = "RESTPIPE_OPERATOR_WEBHOOK_CA_OVERLAP",
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        default_value = "10m"
+    )]
+    webhook_ca_overlap: Duration,
+
     #[command(flatten)]
     process: process::Options,
 }

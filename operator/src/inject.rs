@@ -151,8 +151,8 @@ pub fn inject(
     };
     pod.check(&wanted)?;
 
-    let warnings = warnings(&pod, namespace, look, &wanted.node);
     let patch = patch(&pod, &wanted, options)?;
+    let warnings = warnings(&pod, namespace, look, &wanted);
     Ok(Injection { node: Some(wanted.node), patch, warnings })
 }
 
@@ -208,8 +208,14 @@ fn add_url(adds: &mut Adds, pod: &Pod<'_>, wanted: &Wanted) {
     }
 }
 
-fn warnings(pod: &Pod<'_>, namespace: &str, look: &dyn Links, node: &Node) -> Vec<String> {
-    let mut warnings = Vec::new();
+fn warnings(pod: &Pod<'_>, namespace: &str, look: &dyn Links, wanted: &Wanted) -> Vec<String> {
+    let (mut warnings, node) = (Vec::new(), &wanted.node);
+    if pod.sidecar().is_some_and(|there| !container::is_set_as(there, wanted)) {
+        warnings.push(format!(
+            "the pod comes with a container {:?} that is not set as its annotations say: remove that container, it is made anew",
+            pods::CONTAINER
+        ));
+    }
     if let Some(unknown) = annotations::unknown(pod) {
         warnings.push(format!("annotation {unknown} means nothing to RestPipe: is it misspelt?"));
     }

@@ -11,5 +11,6 @@ pub mod inject;
 pub mod plan;
 pub mod presence;
 pub mod process;
+mod readable;
 pub mod seen;
 pub mod webhook;

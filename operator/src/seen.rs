@@ -38,6 +38,8 @@ pub struct PodSeen {
     pub ending: bool,
     /// Why it does not run, in Kubernetes' words, such as a container's waiting reason.
     pub waiting: Option<String>,
+    /// Whether its sidecar runs, whatever its other containers wait for.
+    pub sidecar_runs: bool,
 }
 
 impl PodSeen {

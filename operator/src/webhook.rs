@@ -38,7 +38,7 @@ pub struct Options {
         long,
         env = "RESTPIPE_OPERATOR_LISTEN",
         value_name = "ADDRESS:PORT",
-        default_value = "0.0.0.0:9443"
+        default_value = "[::]:9443"
     )]
     pub listen: SocketAddr,
 
@@ -111,8 +111,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let inject = options.inject()?;
     let registry = process::registry()?;
     let metrics = Arc::new(Metrics::new(&registry)?);
-    let listener = process::bind("--listen", options.listen).await?;
-    let admin = process::bind("--admin", options.process.admin).await?;
+    let listener = process::bind("--listen", options.listen)?;
+    let admin = process::bind("--admin", options.process.admin)?;
     let stop = process::stop_on_signals()?;
     let end = end_after(LAME_DUCK, stop.clone());
 

@@ -33,13 +33,12 @@ fn first_cells<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     words.collect()
 }
 
-/// What the first cells of the table in a section of docs/kubernetes.md name.
-fn rows(section: &str) -> BTreeSet<String> {
-    let page = page("kubernetes.md");
+/// The table in a section of docs/kubernetes.md.
+fn table<'a>(page: &'a str, section: &str) -> Vec<&'a str> {
     let (_, rest) = page.split_once(section).expect("the page has the section");
     let text = rest.split("\n## ").next().unwrap_or_default();
     let table = text.lines().skip_while(|line| !line.starts_with('|'));
-    first_cells(table.take_while(|line| line.starts_with('|')))
+    table.take_while(|line| line.starts_with('|')).collect()
 }
 
 fn owned(words: BTreeSet<&str>) -> BTreeSet<String> {
@@ -50,13 +49,22 @@ fn owned(words: BTreeSet<&str>) -> BTreeSet<String> {
 fn every_reason_of_a_condition_has_a_row_with_its_cure() {
     let source = include_str!("../api/src/condition.rs");
     let (_, reasons_part) = source.split_once("pub mod reason").expect("the module is there");
-    assert_eq!(rows("## What the conditions say, and what to do\n"), owned(reasons(reasons_part)));
+    let page = page("kubernetes.md");
+    let table = table(&page, "## What the conditions say, and what to do\n");
+    assert_eq!(first_cells(table.iter().copied()), owned(reasons(reasons_part)));
+    for row in table {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [_, _, meaning, cure, _] = cells[..] else { panic!("three cells: {row}") };
+        assert!(!cure.is_empty() || meaning.starts_with("all is well"), "no cure: {row}");
+    }
 }
 
 #[test]
 fn every_reason_of_an_event_has_a_row() {
     let source = include_str!("../src/plan/event.rs");
-    assert_eq!(rows("### Events\n"), owned(reasons(source)));
+    let page = page("kubernetes.md");
+    let table = table(&page, "### Events\n");
+    assert_eq!(first_cells(table.into_iter()), owned(reasons(source)));
 }
 
 /// All files below `dir`.

@@ -93,9 +93,9 @@ build_images() {
 }
 
 if ! have "$(image_of sidecar)" "$key" || ! have "$(image_of operator)" "$key"; then
+    # Those of the last build are not to stay for these, wherever this run may end.
+    rm -f "$out/restpipe.tar" "$out/restpipe-operator.tar"
     build_images
-    export_image "$(image_of sidecar)" restpipe.tar
-    export_image "$(image_of operator)" restpipe-operator.tar
 fi
 [ -e "$out/restpipe.tar" ] || export_image "$(image_of sidecar)" restpipe.tar
 [ -e "$out/restpipe-operator.tar" ] || export_image "$(image_of operator)" restpipe-operator.tar

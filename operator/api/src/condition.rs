@@ -31,6 +31,8 @@ pub mod reason {
     pub const CONNECTED: &str = "Connected";
     /// All is well.
     pub const READY: &str = "Ready";
+    /// The API server refuses what the operator makes.
+    pub const WRITE_FAILED: &str = "WriteFailed";
     /// All is well.
     pub const SINGLE_REPLICA: &str = "SingleReplica";
     /// The client runs outside this cluster.

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    ValidationRule,
 };
 use kube::CustomResourceExt;
 use serde_json::json;
@@ -24,14 +25,26 @@ const LABEL_MAX_VALUE: i64 = 63;
 /// object together are limited to 256 KiB by Kubernetes.
 const ANNOTATION_MAX_VALUE: i64 = 4096;
 
+/// Longest type, reason and message of a condition, as Kubernetes has them for its own.
+const CONDITION_MAX_TYPE: i64 = 316;
+const CONDITION_MAX_REASON: i64 = 1024;
+const CONDITION_MAX_MESSAGE: i64 = 32_768;
+
+/// A time as Kubernetes writes it: in UTC, to the second. The API server takes more for one than
+/// can be read, such as an offset of +99:99, and one status that cannot be read is in the way of
+/// reading all objects of its kind.
+const TIME_PATTERN: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$";
+
+/// The last time that can be read, which leaves room for every offset before the year 10000.
+const TIME_RULE: &str = "self <= timestamp('9999-12-30T22:00:00Z')";
+const TIME_MESSAGE: &str = "the last time that can be read is 9999-12-30T22:00:00Z";
+
 /// Both definitions: servers, then links.
 #[must_use]
 pub fn crds() -> [CustomResourceDefinition; 2] {
-    let mut server = RestPipeServer::crd();
-    // Every field of a server has a default, so nobody should have to write `spec: {}`.
-    for version in &mut server.spec.versions {
-        let root = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
-        let Some(root) = root else { continue };
+    let (mut server, mut link) = (RestPipeServer::crd(), RestPipeLink::crd());
+    for root in schemas(&mut server) {
+        // Every field of a server has a default, so nobody should have to write `spec: {}`.
         root.required = None;
         if let Some(spec) = root.properties.as_mut().and_then(|fields| fields.get_mut("spec")) {
             spec.default = Some(JSON(json!({})));
@@ -43,7 +56,19 @@ pub fn crds() -> [CustomResourceDefinition; 2] {
             limit_values(annotations, ANNOTATION_MAX_VALUE);
         }
     }
-    [server, RestPipeLink::crd()]
+    for root in schemas(&mut server).chain(schemas(&mut link)) {
+        if let Some(conditions) = field(root, &["status", "conditions"]) {
+            limit_conditions(conditions);
+        }
+        limit_times(root);
+    }
+    [server, link]
+}
+
+/// The schemas of all versions.
+fn schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    let versions = crd.spec.versions.iter_mut();
+    versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut())
 }
 
 /// The schema of a field within a field.
@@ -84,5 +109,42 @@ fn limit_selector(selector: &mut JSONSchemaProps) {
         if let Some(JSONSchemaPropsOrArray::Schema(value)) = values.items.as_mut() {
             value.max_length = Some(LABEL_MAX_VALUE);
         }
+    }
+}
+
+/// The type of a condition is Kubernetes' own as well, and has no limits either.
+fn limit_conditions(conditions: &mut JSONSchemaProps) {
+    let Some(JSONSchemaPropsOrArray::Schema(condition)) = conditions.items.as_mut() else { return };
+    let Some(fields) = condition.properties.as_mut() else { return };
+    for (name, max_length) in [
+        ("type", CONDITION_MAX_TYPE),
+        ("reason", CONDITION_MAX_REASON),
+        ("message", CONDITION_MAX_MESSAGE),
+    ] {
+        if let Some(text) = fields.get_mut(name) {
+            text.max_length = Some(max_length);
+        }
+    }
+    if let Some(status) = fields.get_mut("status") {
+        let words = ["True", "False", "Unknown"];
+        status.enum_ = Some(words.iter().map(|word| JSON(json!(word))).collect());
+    }
+}
+
+/// Has every time below a schema be one that can be read.
+fn limit_times(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref() == Some("date-time") {
+        schema.pattern = Some(TIME_PATTERN.to_owned());
+        schema.x_kubernetes_validations = Some(vec![ValidationRule {
+            rule: TIME_RULE.to_owned(),
+            message: Some(TIME_MESSAGE.to_owned()),
+            ..ValidationRule::default()
+        }]);
+    }
+    for field in schema.properties.iter_mut().flat_map(|fields| fields.values_mut()) {
+        limit_times(field);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(item)) = schema.items.as_mut() {
+        limit_times(item);
     }
 }

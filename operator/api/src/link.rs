@@ -24,7 +24,7 @@ use crate::shared::IdentityStatus;
     category = "restpipe",
     doc = "A client of a server. Pods annotated with restpipe.io/link: NAME become it.",
     selectable = ".spec.server.name",
-    validation = Rule::new("has(self.spec.hostname) || (self.metadata.name.size() <= 63)").message("the name is the hostname unless spec.hostname is given: at most 63 characters then"),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name of a RestPipeLink is a label of its Secret and its pods, and the hostname unless spec.hostname is given: at most 63 characters"),
     printcolumn(name = "Hostname", type_ = "string", json_path = ".status.hostname"),
     printcolumn(name = "Server", type_ = "string", json_path = ".status.server"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
@@ -35,6 +35,7 @@ use crate::shared::IdentityStatus;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
 )]
 #[x_kube(validation = Rule::new("has(self.hostname) == has(oldSelf.hostname)").message("hostname can't be added or removed, the certificate is for it: make another link"))]
+#[x_kube(validation = Rule::new("!self.suspend || !has(self.server.external)").message("a link to an external server can't be suspended here, that server would not know of it: suspend it where the server is"))]
 #[serde(rename_all = "camelCase")]
 pub struct RestPipeLinkSpec {
     /// The server that is dialled.
@@ -48,7 +49,8 @@ pub struct RestPipeLinkSpec {
     )]
     #[x_kube(validation = Rule::new("self == oldSelf").message("hostname can't be changed, the certificate is for it: make another link"))]
     pub hostname: Option<String>,
-    /// true cuts this client off at once and keeps it out.
+    /// true cuts this client off at once and keeps it out. A link to an external server is
+    /// suspended where that server is.
     #[serde(default)]
     pub suspend: bool,
     /// For a client outside this cluster: a long-lived identity that

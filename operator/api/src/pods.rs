@@ -24,6 +24,10 @@ pub const MEMORY_REQUEST: &str = "restpipe.io/memory-request";
 /// Annotation: memory that the sidecar may use.
 pub const MEMORY_LIMIT: &str = "restpipe.io/memory-limit";
 
+/// Kubernetes' annotation of pods that kubelet shows for what it runs from files: nothing can be
+/// added to them.
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// Annotation that injection writes: the version that injected.
 pub const INJECTED: &str = "restpipe.io/injected";
 

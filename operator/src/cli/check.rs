@@ -7,10 +7,11 @@ mod report;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use kube::Client;
 
 use look::Cluster;
 use report::Report;
+
+use super::{stdout, target};
 
 /// Settings of `restpipe-operator check`.
 #[derive(clap::Args, Clone, Debug)]
@@ -86,7 +87,7 @@ enum Output {
 /// Looks at everything; status 0 if nothing failed, 1 if something did.
 pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
-    match client().await {
+    match target::client().await {
         Ok(client) => {
             let cluster = Cluster { client, options: options.clone() };
             let reached = cluster.api(&mut report).await;
@@ -112,18 +113,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             "check the current context: `kubectl config current-context`, `kubectl version`",
         ),
     }
-    match options.output {
-        Output::Text => print!("{}", report.text()),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report.json())?),
-    }
+    let text = match options.output {
+        Output::Text => report.text(),
+        Output::Json => serde_json::to_string_pretty(&report.json())? + "\n",
+    };
+    stdout::write(&text)?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn client() -> anyhow::Result<Client> {
-    let mut config = super::target::config().await?;
-    // Somebody waits for the answer: nothing is tried again for minutes.
-    config.default_retry = false;
-    config.connect_timeout = Some(look::TIMEOUT);
-    config.read_timeout = Some(look::TIMEOUT);
-    Ok(Client::try_from(config)?)
 }

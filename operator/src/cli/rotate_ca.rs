@@ -6,6 +6,7 @@ use kube::api::{Patch, PatchParams};
 use restpipe_api::{CaPhase, RestPipeServer, names};
 use serde_json::json;
 
+use super::stdout;
 use super::target::{Kind, Target, client, fresh_value, get};
 
 /// Settings of `restpipe-operator rotate-ca`.
@@ -42,13 +43,12 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         );
     }
     annotate(&api, name, &namespace, names::ROTATE_CA).await?;
-    println!(
+    stdout::write(&format!(
         "The CA of {namespace}/{name} is being replaced. Its state goes from Spreading over \
          Switching back to Stable; pipes stay up. To follow it:\n\n  \
          kubectl get restpipeserver {name} -n {namespace} -w \
-         -o custom-columns=CA:.status.ca.phase,WAITING-FOR:.status.ca.waitingFor"
-    );
-    Ok(())
+         -o custom-columns=CA:.status.ca.phase,WAITING-FOR:.status.ca.waitingFor\n"
+    ))
 }
 
 /// Has a rotation go on that waits for clients outside of the cluster.
@@ -65,17 +65,17 @@ async fn go_on(
         );
     };
     annotate(api, name, namespace, names::ROTATE_CA_GO_ON).await?;
-    println!(
-        "The rotation of the CA of {namespace}/{name} goes on without clients outside of the cluster."
+    let mut text = format!(
+        "The rotation of the CA of {namespace}/{name} goes on without clients outside of the cluster.\n"
     );
     if !ca.waiting_for.is_empty() {
-        println!(
+        text += &format!(
             "It waited for: {}. Those outside are locked out until they are exported again \
-             (restpipe-operator export link/NAME); pods are waited for as before.",
+             (restpipe-operator export link/NAME); pods are waited for as before.\n",
             ca.waiting_for.join(", ")
         );
     }
-    Ok(())
+    stdout::write(&text)
 }
 
 async fn annotate(

@@ -1,8 +1,14 @@
 //! Naming an object on the command line, and finding it.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
+
+/// How long one answer of the cluster may take, and each other step of a request. A busy API server
+/// answers within a second; beyond ten it is gone.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// KIND/NAME; the kind by any of its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,19 +49,27 @@ impl Target {
     }
 }
 
-/// How to reach the API server, by the user's kubeconfig or as a pod.
-pub(super) async fn config() -> anyhow::Result<Config> {
+/// A client of the API server, by the user's kubeconfig or as a pod. It is for requests that are
+/// answered at once: a watch would not outlive [`TIMEOUT`].
+pub(super) async fn client() -> anyhow::Result<Client> {
     // Its sentence has all causes in it already.
-    Config::infer().await.map_err(|error| {
+    let config = Config::infer().await.map_err(|error| {
         anyhow::anyhow!(
             "no way to the API server is known: give a kubeconfig in KUBECONFIG, or in ~/.kube/config ({error})"
         )
-    })
+    })?;
+    Ok(client_of(config, TIMEOUT)?)
 }
 
-/// A client by [`config`].
-pub(super) async fn client() -> anyhow::Result<Client> {
-    Ok(Client::try_from(config().await?)?)
+fn client_of(mut config: Config, timeout: Duration) -> Result<Client, kube::Error> {
+    // Somebody waits for the answer: nothing is tried again for minutes.
+    config.default_retry = false;
+    config.connect_timeout = Some(timeout);
+    config.read_timeout = Some(timeout);
+    config.write_timeout = Some(timeout);
+    // Else the next answer would have to come within what is left after a pause.
+    config.reset_reader_on_write = true;
+    Client::try_from(config)
 }
 
 /// The object, or what to do if there is none.
@@ -82,7 +96,23 @@ pub(super) fn fresh_value() -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_api_server_that_says_nothing_is_given_up() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        // Nobody takes the connection; the kernel opens it all the same.
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", silent.local_addr().expect("an address"));
+        let mut config = Config::new(url.parse().expect("a URL"));
+        // No TLS here: whom this machine trusts does not matter.
+        config.root_cert = Some(Vec::new());
+        let client = client_of(config, Duration::from_millis(200)).expect("a client");
+        let asked = tokio::time::timeout(TIMEOUT, client.apiserver_version()).await;
+        asked.expect("it is given up").expect_err("nobody has answered");
+    }
 
     #[test]
     fn a_kind_has_several_names() {

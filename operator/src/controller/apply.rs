@@ -14,6 +14,7 @@ use super::context::Context;
 use super::error::Error;
 use super::world::key_of;
 use crate::plan::CaWrite;
+use crate::plan::conditions::Failure;
 use crate::seen::{Key, SecretSeen};
 
 /// A Secret, and the version at which it was read.
@@ -55,6 +56,30 @@ pub(super) fn without_key(mut secret: SecretSeen) -> SecretSeen {
 
 fn is_ours(labels: &BTreeMap<String, String>) -> bool {
     labels.get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1)
+}
+
+/// What a status says of a write that failed. What solves itself is not told: an object that is
+/// gone or has changed, a namespace that ends, a login that is just being renewed, too many requests.
+pub(super) fn failure(error: &Error) -> Failure {
+    match error {
+        Error::Api { doing, source: kube::Error::Api(status) }
+            if refuses(status) && !error.namespace_ends() =>
+        {
+            let said = if status.message.is_empty() { &status.reason } else { &status.message };
+            Failure::refused(doing, said)
+        }
+        _ => Failure::Passing,
+    }
+}
+
+fn refuses(status: &kube::core::Status) -> bool {
+    match status.code {
+        401 | 404 | 408 | 409 | 429 => false,
+        400..=499 => true,
+        // An admission webhook that cannot be reached lets nothing pass until it is mended.
+        500 => status.message.contains("failed calling webhook"),
+        _ => false,
+    }
 }
 
 impl Context {
@@ -153,7 +178,7 @@ impl Context {
     }
 
     /// Writes a whole status; gives the object's version then. What others have put into it beside
-    /// our fields, which an apply leaves, is removed: people read it as our word.
+    /// our fields, which an apply would leave, goes with the same write: people read it as our word.
     pub(super) async fn write_status<K, S>(
         &self,
         object: &K,
@@ -169,47 +194,29 @@ impl Context {
     {
         self.gate.check()?;
         let key = key_of(object);
-        let status = serde_json::to_value(status)?;
         let api: Api<K> = Api::namespaced(self.clients.working.clone(), &key.namespace);
-        let body = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": {"name": key.name, "uid": object.uid()},
-            "status": status,
-        });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let written = api.patch_status(&key.name, &params, &Patch::Apply(&body)).await;
-        let doing = || format!("cannot write the status of the {} {key}", K::kind(&()));
-        let written = written.map_err(|source| Error::Api { doing: doing(), source })?;
-        self.metrics.wrote("status");
-        let found = serde_json::to_value(&written)?["status"].take();
-        if found == body["status"] {
-            return Ok(written.resource_version());
-        }
-        let patch = json!({
-            "metadata": {"uid": object.uid(), "resourceVersion": written.resource_version()},
-            "status": instead_of(&found, &body["status"]),
-        });
+        let patch = Patch::Json::<()>(in_place_of_status(object.uid(), status)?);
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
-        let written = api.patch_status(&key.name, &params, &Patch::Merge(&patch)).await;
+        let written = api.patch_status(&key.name, &params, &patch).await;
+        let doing = || format!("cannot write the status of the {} {key}", K::kind(&()));
         let written = written.map_err(|source| Error::Api { doing: doing(), source })?;
         self.metrics.wrote("status");
         Ok(written.resource_version())
     }
 }
 
-/// A merge patch that makes of `found` what is `wanted`.
-fn instead_of(found: &Value, wanted: &Value) -> Value {
-    let (Some(old), Some(new)) = (found.as_object(), wanted.as_object()) else {
-        return wanted.clone();
-    };
-    let gone = old.keys().filter(|key| !new.contains_key(*key));
-    let gone = gone.map(|key| (key.clone(), Value::Null));
-    let there = new.iter().map(|(key, value)| {
-        (key.clone(), old.get(key).map_or_else(|| value.clone(), |old| instead_of(old, value)))
-    });
-    Value::Object(there.chain(gone).collect())
+/// A patch that puts `status` in the place of whatever status there is, of the object with that UID
+/// and of no other that has its name.
+fn in_place_of_status(
+    uid: Option<String>,
+    status: &impl Serialize,
+) -> Result<json_patch::Patch, serde_json::Error> {
+    let status = serde_json::to_value(status)?;
+    serde_json::from_value(json!([
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "add", "path": "/status", "value": status},
+    ]))
 }
 
 /// A merge patch that makes of the Secret that was read the one that is wanted, and fails if it
@@ -265,12 +272,59 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_put_beside_is_removed() {
-        let found = json!({"a": 1, "connections": [1], "identity": {"serial": "x", "name": "n"}});
+    fn what_others_have_put_beside_is_removed_with_the_same_write() {
         let wanted = json!({"a": 2, "identity": {"serial": "y"}, "new": {"b": []}});
-        assert_eq!(
-            instead_of(&found, &wanted),
-            json!({"a": 2, "connections": null, "identity": {"serial": "y", "name": null}, "new": {"b": []}})
-        );
+        let patch = in_place_of_status(Some("u".into()), &wanted).expect("a patch");
+        for found in [
+            json!({"metadata": {"uid": "u"}, "spec": 1}),
+            json!({"metadata": {"uid": "u"}, "spec": 1, "status": {
+                "a": 1, "connections": [1], "identity": {"serial": "x", "name": "n"},
+            }}),
+        ] {
+            let mut object = found;
+            json_patch::patch(&mut object, &patch).expect("it fits");
+            let after = json!({"metadata": {"uid": "u"}, "spec": 1, "status": wanted});
+            assert_eq!(object, after);
+        }
+        let mut other = json!({"metadata": {"uid": "of another of that name"}});
+        assert!(json_patch::patch(&mut other, &patch).is_err());
+    }
+
+    fn refused(code: u16, message: &str) -> Error {
+        let status = kube::core::Status::failure(message, "Forbidden").with_code(code);
+        let source = kube::Error::Api(Box::new(status));
+        Error::Api { doing: "cannot write the Secret a/b".into(), source }
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_is_told_in_its_own_words_and_what_passes_is_not() {
+        let quota = r#"secrets "b" is forbidden: exceeded quota: few"#;
+        let unreachable = r#"failed calling webhook "policy.example": no endpoints available"#;
+        for (code, message) in [
+            (403, quota),
+            (422, "nodePort: Invalid value: 30072: provided port is already allocated"),
+            (400, "admission webhook denied the request"),
+            (500, unreachable),
+        ] {
+            let Failure::Refused(trouble) = failure(&refused(code, message)) else {
+                panic!("{code} {message} passes");
+            };
+            assert_eq!(trouble.reason, "WriteFailed");
+            let told =
+                format!("cannot write the Secret a/b, the API server refuses it: {message}; ");
+            assert!(trouble.detail.starts_with(&told), "{}", trouble.detail);
+        }
+        let ends = "unable to create new content in namespace a because it is being terminated";
+        for (code, message) in [
+            (401, "Unauthorized"),
+            (403, ends),
+            (404, "not found"),
+            (409, "conflict"),
+            (429, "too many requests"),
+            (500, "etcdserver: no leader"),
+            (503, "unavailable"),
+        ] {
+            assert_eq!(failure(&refused(code, message)), Failure::Passing, "{code} {message}");
+        }
     }
 }

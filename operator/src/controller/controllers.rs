@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::context::Context;
 use super::error::Error;
-use super::triggers::{Queues, reference};
+use super::triggers::{Queues, Triggers, reference};
 use super::watches::Stores;
 use super::world::key_of;
 use super::{link, server};
@@ -50,7 +50,7 @@ pub(super) fn servers(
             .for_each({
                 let context = Arc::clone(context);
                 move |result| {
-                    ended(result.err(), |key| context.servers.taken(key));
+                    ended(result.err(), &context.servers, &context.server_backoff);
                     std::future::ready(())
                 }
             });
@@ -77,7 +77,7 @@ pub(super) fn links(
             .for_each({
                 let context = Arc::clone(context);
                 move |result| {
-                    ended(result.err(), |key| context.links.taken(key));
+                    ended(result.err(), &context.links, &context.link_backoff);
                     std::future::ready(())
                 }
             });
@@ -128,16 +128,40 @@ fn failed<K: ResourceExt>(
     Action::requeue(again_in)
 }
 
-/// Nobody waits any more for an object that was gone when its turn came.
+/// Nobody waits any more for an object that was gone when its turn came, and how often it failed is
+/// of no interest: its last reconcile may have failed after it had gone, and because of that.
 fn ended<Q: std::error::Error + 'static>(
     error: Option<ControllerError<Error, Q>>,
-    taken: impl Fn(&Key),
+    triggers: &Triggers,
+    backoff: &Backoff,
 ) {
     match error {
         None | Some(ControllerError::ReconcilerFailed(..)) => {}
         Some(ControllerError::ObjectNotFound(object)) => {
-            taken(&Key { namespace: object.namespace.unwrap_or_default(), name: object.name });
+            let key = Key { namespace: object.namespace.unwrap_or_default(), name: object.name };
+            triggers.taken(&key);
+            backoff.reset(&key);
         }
         Some(error) => tracing::warn!(%error, "a controller stumbled"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_of_an_object_that_was_gone_when_its_turn_came_is_forgotten() {
+        let key = Key { namespace: "a".into(), name: "b".into() };
+        let (triggers, _ends) = Triggers::new(&[None]);
+        let backoff = Backoff::default();
+        for _ in 0..20 {
+            backoff.failed(&key);
+        }
+        assert!(backoff.failed(&key) > Duration::from_secs(10));
+        let gone = reference::<RestPipeLink>(&key).erase();
+        let error = ControllerError::<Error, watcher::Error>::ObjectNotFound(Box::new(gone));
+        ended(Some(error), &triggers, &backoff);
+        assert!(backoff.failed(&key) < Duration::from_secs(1));
     }
 }

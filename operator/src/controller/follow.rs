@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::metrics::Metrics;
 use super::progress::Part;
 use crate::process::causes;
+use crate::readable::{readable, unwrapped};
 
 /// How often everything is listed again, in case that a watch has missed something
 /// (kube-rs#1615): far within the third of a leaf's life that is left for renewal.
@@ -32,8 +33,9 @@ pub(super) async fn follow<K>(
     part: Part,
     mut take: impl FnMut(Event<K>),
 ) where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
+    let api = readable(api);
     let mut pause = FIRST_PAUSE;
     loop {
         let events = watcher(api.clone(), config.clone());
@@ -52,7 +54,7 @@ pub(super) async fn follow<K>(
                         pause = FIRST_PAUSE;
                     }
                     let complete = matches!(event, Event::InitDone);
-                    take(event);
+                    take(unwrapped(event));
                     if complete {
                         part.complete();
                     }

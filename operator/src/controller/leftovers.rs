@@ -13,6 +13,7 @@ use restpipe_api::{RestPipeServer, pods};
 use tokio::time::{sleep, timeout};
 
 use super::context::Context;
+use super::world::key_of;
 
 /// How often they are looked for without anybody's asking.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -59,6 +60,7 @@ async fn sweep(context: &Context) -> anyhow::Result<()> {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => return Err(error.into()),
         }
+        context.secret_versions.forget(&key_of(&secret));
     }
     Ok(())
 }

@@ -8,13 +8,13 @@ use kube::{Resource, ResourceExt};
 use restpipe_api::condition::{ACCEPTED, CONNECTED};
 use restpipe_api::{CaPhase, RestPipeLink, RestPipeLinkStatus, names};
 
-use super::apply::{Read, without_key};
+use super::apply::{Read, failure, without_key};
 use super::context::Context;
 use super::error::Error;
 use super::metrics::{Leaf, LinkState};
 use super::world::{Target, beside, key_of};
 use super::{capped, look, system_time, views};
-use crate::plan::{self, LinkSeen, LinkServer, ServerView, claims};
+use crate::plan::{self, LinkSeen, LinkServer, ServerView, claims, leaf};
 use crate::seen::Key;
 
 /// Reconciles a link, and says when to do it again.
@@ -85,14 +85,16 @@ async fn work(
     let secret = context.secret(&beside(key, &names::link_secret(&key.name))).await?;
     let target = Target::Link(key.clone());
     let pods = context.world.pods(&target);
+    let hostname = claims::hostname_of(&link);
     let pipes = match &server {
+        // They are of whoever had the hostname before.
+        Server::Known(view) if view.is_freed(&hostname) => Some(Arc::default()),
         // Where no pod is that could hold one there is none, though nobody tells it.
         Server::Known(view) => {
             context.pipes.get(&view.key).or_else(|| (!view.has_ready_pod).then(Arc::default))
         }
         _ => None,
     };
-    let hostname = claims::hostname_of(&link);
     let pipes = pipes.as_ref().map(|all| all.get(&hostname).map(Vec::as_slice).unwrap_or_default());
     let look = match &server {
         Server::Known(_) if pipes.is_some_and(|pipes| !pipes.is_empty()) => None,
@@ -119,13 +121,20 @@ async fn work(
         pipes,
         probes: look.as_ref().map(|(look, _)| look.told.as_slice()).unwrap_or_default(),
     };
-    let plan = plan::link::plan(&seen, SystemTime::now());
+    let mut plan = plan::link::plan(&seen, SystemTime::now());
 
-    let wanted = plan.secret;
-    let stored = match wanted {
-        Some(wanted) => Some(context.apply_secret(wanted, secret.as_ref()).await?),
-        None => secret.map(|read| read.seen),
+    let written = match plan.secret.take() {
+        Some(wanted) => context.apply_secret(wanted, secret.as_ref()).await.map(Some),
+        None => Ok(None),
     };
+    if let Err(error) = &written {
+        plan = leaf::link_without_secret(plan, &seen, &failure(error), SystemTime::now());
+    }
+    let (stored, unwritten) = match written {
+        Ok(stored) => (stored, None),
+        Err(error) => (None, Some(error)),
+    };
+    let stored = stored.or_else(|| secret.map(|read| read.seen));
     if let Server::Known(view) = &server {
         // One that is somebody else's as well: the plan sees that it is, and waits for no leaf in it.
         let news = context.world.set_link_secret(key, stored.map(without_key).map(Arc::new));
@@ -142,6 +151,9 @@ async fn work(
         context.events.tell(event, &about);
     }
     written?;
+    if let Some(error) = unwritten {
+        return Err(error);
+    }
     let next_look = look.map(|(_, next)| next);
     Ok(plan.again_in.into_iter().chain(next_look).min())
 }

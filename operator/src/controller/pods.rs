@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use restpipe_api::pods::{LINK, ROLE, ROLE_CLIENT, ROLE_SERVER, SERVER};
+use restpipe_api::pods::{CONTAINER, LINK, MIRROR, ROLE, ROLE_CLIENT, ROLE_SERVER, SERVER};
 
 use super::world::Target;
 use crate::seen::{Key, PodSeen};
@@ -12,8 +12,11 @@ use crate::seen::{Key, PodSeen};
 /// Reasons that only say that a container is about to start.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
+/// Pods that have not ended. What an ended one lacks, nobody can give it any more.
+pub(super) const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
 /// Whose an injected pod is, by the labels that injection wrote.
-pub(super) fn injected(meta: &ObjectMeta) -> Option<Target> {
+fn labelled(meta: &ObjectMeta) -> Option<Target> {
     let labels = meta.labels.as_ref()?;
     match labels.get(ROLE)?.as_str() {
         ROLE_SERVER => Some(Target::Server(named(meta, labels, SERVER)?)),
@@ -24,10 +27,13 @@ pub(super) fn injected(meta: &ObjectMeta) -> Option<Target> {
 
 /// Whose a pod would be that is annotated, and has no sidecar.
 pub(super) fn missed(meta: &ObjectMeta) -> Option<Target> {
-    if meta.deletion_timestamp.is_some() || injected(meta).is_some() {
+    if meta.deletion_timestamp.is_some() || labelled(meta).is_some() {
         return None;
     }
     let annotations = meta.annotations.as_ref()?;
+    if annotations.contains_key(MIRROR) {
+        return None;
+    }
     named(meta, annotations, SERVER)
         .map(Target::Server)
         .or_else(|| named(meta, annotations, LINK).map(Target::Link))
@@ -37,11 +43,20 @@ fn named(meta: &ObjectMeta, of: &BTreeMap<String, String>, key: &str) -> Option<
     Some(Key { namespace: meta.namespace.clone()?, name: of.get(key)?.clone() })
 }
 
-/// What plans need to know of a pod.
-pub(super) fn seen(pod: Pod) -> Option<(Target, PodSeen)> {
-    let target = injected(&pod.metadata)?;
+/// What plans need to know of a pod with the labels of an injected one; nothing but whose it is, if
+/// the labels were copied from one and it runs without a sidecar.
+pub(super) fn seen(pod: Pod) -> Option<(Target, Option<PodSeen>)> {
+    let target = labelled(&pod.metadata)?;
+    let init_containers = pod.spec.into_iter().filter_map(|spec| spec.init_containers).flatten();
+    let has_sidecar = init_containers.into_iter().any(|container| container.name == CONTAINER);
     let status = pod.status.unwrap_or_default();
+    if !has_sidecar {
+        let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        let ending = pod.metadata.deletion_timestamp.is_some();
+        return (!ended && !ending).then_some((target, None));
+    }
     let conditions = status.conditions.unwrap_or_default();
+    let sidecar_runs = status.init_container_statuses.iter().flatten().any(is_running_sidecar);
     let containers = status.init_container_statuses.into_iter().flatten();
     let mut waiting: Vec<String> = containers
         .chain(status.container_statuses.into_iter().flatten())
@@ -54,7 +69,7 @@ pub(super) fn seen(pod: Pod) -> Option<(Target, PodSeen)> {
         .and_then(|condition| condition.reason.clone());
     Some((
         target,
-        PodSeen {
+        Some(PodSeen {
             name: pod.metadata.name?,
             uid: pod.metadata.uid.unwrap_or_default(),
             ip: status.pod_ip.and_then(|ip| ip.parse().ok()),
@@ -64,12 +79,18 @@ pub(super) fn seen(pod: Pod) -> Option<(Target, PodSeen)> {
                 .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
             ending: pod.metadata.deletion_timestamp.is_some(),
             waiting: unscheduled.or(waiting.into_iter().next()),
-        },
+            sidecar_runs,
+        }),
     ))
 }
 
 fn waiting_reason(container: ContainerStatus) -> Option<String> {
     container.state?.waiting?.reason
+}
+
+fn is_running_sidecar(container: &ContainerStatus) -> bool {
+    let runs = container.state.as_ref().is_some_and(|state| state.running.is_some());
+    runs && container.name == CONTAINER
 }
 
 #[cfg(test)]
@@ -87,6 +108,7 @@ mod tests {
         let pod = pod(json!({
             "metadata": {"name": "web-1", "namespace": "shop", "uid": "u",
                 "labels": {"restpipe.io/role": "client", "restpipe.io/link": "files"}},
+            "spec": {"containers": [], "initContainers": [{"name": "restpipe"}]},
             "status": {"phase": "Pending", "podIP": "10.0.0.7",
                 "conditions": [{"type": "Ready", "status": "False"}],
                 "initContainerStatuses": [{"name": "restpipe", "image": "", "imageID": "",
@@ -98,9 +120,47 @@ mod tests {
         }));
         let (target, seen) = seen(pod).expect("an injected pod");
         assert_eq!(target, Target::Link(Key { namespace: "shop".into(), name: "files".into() }));
+        let seen = seen.expect("with a sidecar");
         assert_eq!(seen.waiting.as_deref(), Some("ImagePullBackOff"));
         assert_eq!(seen.ip, Some("10.0.0.7".parse().expect("an address")));
         assert!(!seen.ready && !seen.ending);
+    }
+
+    #[test]
+    fn a_sidecar_runs_beside_an_app_that_crashes() {
+        let with = |state: serde_json::Value| {
+            let pod = pod(json!({
+                "metadata": {"name": "hub-0", "namespace": "shop",
+                    "labels": {"restpipe.io/role": "server", "restpipe.io/server": "hub"}},
+                "spec": {"containers": [], "initContainers": [{"name": "restpipe"}]},
+                "status": {"phase": "Running",
+                    "initContainerStatuses": [{"name": "restpipe", "image": "", "imageID": "",
+                        "ready": true, "restartCount": 0, "state": state}],
+                    "containerStatuses": [{"name": "app", "image": "", "imageID": "",
+                        "ready": false, "restartCount": 3,
+                        "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}
+            }));
+            let (_, seen) = seen(pod).expect("an injected pod");
+            seen.expect("with a sidecar")
+        };
+        let seen = with(json!({"running": {}}));
+        assert_eq!(seen.waiting.as_deref(), Some("CrashLoopBackOff"));
+        assert!(seen.sidecar_runs);
+        assert!(!with(json!({"waiting": {"reason": "CrashLoopBackOff"}})).sidecar_runs);
+    }
+
+    #[test]
+    fn who_only_has_the_labels_of_an_injected_pod_has_no_sidecar() {
+        let copied = json!({
+            "metadata": {"name": "web-1", "namespace": "shop",
+                "labels": {"restpipe.io/role": "client", "restpipe.io/link": "files"}},
+            "spec": {"containers": [{"name": "app"}]}, "status": {"phase": "Running"},
+        });
+        let files = Target::Link(Key { namespace: "shop".into(), name: "files".into() });
+        assert_eq!(seen(pod(copied.clone())), Some((files, None)));
+        let mut ended = copied;
+        ended["status"]["phase"] = json!("Succeeded");
+        assert_eq!(seen(pod(ended)), None);
     }
 
     #[test]
@@ -115,6 +175,9 @@ mod tests {
         let mut ending = annotated.clone();
         ending["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(missed(&with(ending)), None);
+        let mut static_pod = annotated.clone();
+        static_pod["annotations"]["kubernetes.io/config.mirror"] = json!("hash");
+        assert_eq!(missed(&with(static_pod)), None);
         let mut labelled = annotated;
         labelled["labels"] = json!({"restpipe.io/role": "server", "restpipe.io/server": "hub"});
         assert_eq!(missed(&with(labelled)), None);

@@ -14,6 +14,7 @@ use super::apply::{seen, without_key};
 use super::context::Context;
 use super::scope::api;
 use super::world::{beside, key_of};
+use crate::readable::{Readable, readable};
 
 /// Secrets per answer: a few MiB with their keys, which are dropped at once.
 const PAGE: u32 = 250;
@@ -32,12 +33,12 @@ pub(super) async fn run(context: &Context) {
 }
 
 async fn read(context: &Context, part: Option<&String>) -> kube::Result<()> {
-    let api = api::<Secret>(&context.clients.working, part);
+    let api = readable(api::<Secret>(&context.clients.working, part));
     let ours = format!("{}={},{}", MANAGED_BY.0, MANAGED_BY.1, pods::LINK);
     let mut params = ListParams::default().labels(&ours).limit(PAGE);
     loop {
         let page = api.list(&params).await?;
-        for secret in page.items {
+        for Readable(secret) in page.items {
             let Some(link) = secret.labels().get(pods::LINK) else { continue };
             let key = beside(&key_of(&secret), link);
             let owner = context.world.link(&key).and_then(|link| link.uid());

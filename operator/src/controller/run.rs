@@ -63,7 +63,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let registry = process::registry()?;
     let metrics = Arc::new(Metrics::new(&registry)?);
     let state = State::default();
-    let listener = bind("--admin", options.process.admin).await?;
+    let listener = bind("--admin", options.process.admin)?;
     let admin = {
         let state = state.clone();
         Admin::new(registry.clone(), move || state.ready())
@@ -217,5 +217,6 @@ fn places(options: &Options) -> Places {
         configuration: options.webhook_configuration.clone(),
         tls_secret: options.webhook_tls_secret.clone(),
         ca_secret: options.webhook_ca_secret.clone(),
+        ca_overlap: options.webhook_ca_overlap,
     }
 }

@@ -5,19 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use restpipe_api::names::{self, PIPE_PORT};
 use restpipe_api::{RestPipeServer, RestPipeServerStatus};
 
+use super::apply::failure;
 use super::context::{ByHostname, Context};
 use super::error::Error;
 use super::metrics::Leaf;
 use super::views;
 use super::world::{Target, beside, key_of};
 use super::{capped, system_time};
-use crate::plan::{ServerPlan, ServerSeen, ServerView, server};
+use crate::plan::conditions::Failure;
+use crate::plan::server::{self, Unwritten};
+use crate::plan::{ServerSeen, ServerView};
 use crate::presence::{Followed, ServerPod};
 use crate::seen::{Key, PodSeen, ServerPodSeen};
 
@@ -84,6 +87,7 @@ async fn work(
     let links = context.world.links_of(key);
     let namespaces = context.world.namespaces();
     let last_names = context.world.names(&uid);
+    let last_view = context.world.view(key);
     let seen = ServerSeen {
         server: &server,
         links: &links,
@@ -93,51 +97,80 @@ async fn work(
         user_ca: user_ca.as_ref().map(|read| &read.seen),
         secret: secret.as_ref().map(|read| &read.seen),
         link_secrets: &context.world.link_secrets_of(key),
+        exported_pods: &context.world.exported_pods_of(key),
         service: service.as_ref(),
         replicas_service: replicas.as_ref(),
         pods: &pods,
         without_sidecar: &context.world.without_sidecar(&target),
         told: &told,
         last_names: last_names.as_ref(),
+        last_view: last_view.as_deref(),
+        ca_refused: None,
         spread_time: context.ca_spread_time,
     };
-    let plan = server::plan(&seen, SystemTime::now());
+    let mut plan = server::plan(&seen, SystemTime::now());
 
     // First of all: certificates of a CA that nobody kept would lock everybody out.
-    let ServerPlan { ca_secret, secret: leaf, services, names, status, view, events, again_in } =
-        plan;
-    if let Some(write) = ca_secret {
-        context.write_ca(write, ca.as_ref()).await?;
+    let mut errors = Vec::new();
+    if let Some(write) = plan.ca_secret.take()
+        && let Err(error) = context.write_ca(write, ca.as_ref()).await
+    {
+        let Failure::Refused(trouble) = failure(&error) else { return Err(error) };
+        // So that plan is void, and all else goes on with the CA that is stored.
+        plan = server::plan(&ServerSeen { ca_refused: Some(&trouble), ..seen }, SystemTime::now());
+        errors.push(error);
     }
     let service_of = |name: &str| {
         [&service, &replicas].into_iter().flatten().find(|service| service.name_any() == name)
     };
-    let services = services.into_iter().map(|wanted| {
-        let over = service_of(&wanted.name_any());
-        context.apply_service(wanted, over)
+    let services = std::mem::take(&mut plan.services).into_iter().map(|wanted| {
+        let name = wanted.name_any();
+        let over = service_of(&name);
+        async move { (name, context.apply_service(wanted, over).await) }
     });
+    let wanted = plan.secret.take();
     let leaf = async {
-        if let Some(wanted) = leaf {
-            context.apply_secret(wanted, secret.as_ref()).await?;
+        match wanted {
+            Some(wanted) => context.apply_secret(wanted, secret.as_ref()).await.map(drop),
+            None => Ok(()),
         }
-        Ok::<_, Error>(())
     };
-    // Neither keeps the other from being written: one may be refused for ever, such as a node
-    // port that is taken.
-    let (services, leaf) = tokio::join!(try_join_all(services), leaf);
+    // None keeps another from being written: one may be refused for ever, such as a node port that
+    // is taken.
+    let (services, leaf) = tokio::join!(join_all(services), leaf);
+    let mut unwritten = Unwritten::default();
+    if let Err(error) = leaf {
+        unwritten.secret = Some(failure(&error));
+        errors.push(error);
+    }
+    for (name, written) in services {
+        let Err(error) = written else { continue };
+        let failure = Some(failure(&error));
+        if name == service_key.name {
+            unwritten.service = failure;
+        } else {
+            unwritten.replicas_service = failure;
+        }
+        errors.push(error);
+    }
+    let plan = plan.without(&seen, &unwritten, SystemTime::now());
 
-    follow(context, key, &view, names.clone(), &pods);
-    tell_links(context, key, &view, names, &told);
-    note(context, key, &status);
-    let written = write_status(context, &server, key, &uid, status).await;
+    // Servers take whatever is newer: a replica that was frozen must not tell them what the one
+    // that leads now has overruled.
+    context.gate.check()?;
+    follow(context, key, &plan.view, plan.names.clone(), &pods);
+    tell_links(context, key, &plan.view, plan.names, &told);
+    note(context, key, &plan.status);
+    let written = write_status(context, &server, key, &uid, plan.status).await;
     let about = server.object_ref(&());
-    for event in events {
+    for event in plan.events {
         context.events.tell(event, &about);
     }
     written?;
-    leaf?;
-    services?;
-    Ok(again_in)
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(plan.again_in),
+    }
 }
 
 /// The object, with the status that we wrote if the watch does not show it yet.
@@ -166,7 +199,7 @@ fn follow(
     names: crate::seen::Names,
     pods: &[PodSeen],
 ) {
-    let Ok(authority) = &view.authority else { return };
+    let Some(authority) = &view.own_authority else { return };
     let followed = Followed {
         pods: pods.iter().filter_map(running).collect(),
         server_name: names::server_identity(&key.name, &key.namespace),

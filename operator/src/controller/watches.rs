@@ -23,6 +23,7 @@ use super::pods;
 use super::progress::Progress;
 use super::scope::{Scope, api};
 use super::world::{Target, beside, key_of};
+use crate::seen::PodSeen;
 
 /// Objects per answer when all are listed.
 const PAGE: u32 = 500;
@@ -130,10 +131,18 @@ impl Watches {
         let context = Arc::clone(&self.context);
         let mut mirror = Mirror::new();
         let injected = move |event: Event<Pod>| {
-            for Change { old, new, .. } in mirror.take(event, |pod| Some(key_of(pod)), pods::seen) {
+            for Change { key, old, new } in mirror.take(event, |pod| Some(key_of(pod)), pods::seen)
+            {
                 let targets: Vec<Target> =
                     [&old, &new].into_iter().flatten().map(|(target, _)| target.clone()).collect();
-                context.world.set_pod(old, new);
+                let [without_before, without_now] = [&old, &new].map(|pod| {
+                    pod.as_ref().filter(|(_, seen)| seen.is_none()).map(|(target, _)| target)
+                });
+                context.world.set_without_sidecar(&key.name, without_before, without_now);
+                let with = |pod: Option<(Target, Option<PodSeen>)>| {
+                    pod.and_then(|(target, seen)| Some((target, seen?)))
+                };
+                context.world.set_pod(with(old), with(new));
                 targets.iter().for_each(|target| ask(&context, target));
             }
         };
@@ -150,7 +159,7 @@ impl Watches {
             }
         };
         let api = self.api(part);
-        let others = Config::default().labels(&format!("!{}", keys::ROLE));
+        let others = Config::default().labels(&format!("!{}", keys::ROLE)).fields(pods::RUNNING);
         self.spawn("pods without sidecar", part, api, others, missed);
     }
 

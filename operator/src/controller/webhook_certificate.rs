@@ -35,7 +35,7 @@ const MAX_STEPS: usize = 6;
 /// After a failure.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Where everything is.
+/// Where everything is, and how long it lasts.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     /// The Service of the webhook.
@@ -46,6 +46,8 @@ pub(super) struct Places {
     pub(super) tls_secret: String,
     /// The Secret of the CA.
     pub(super) ca_secret: String,
+    /// How long a former CA stays in the bundle after the leaf of the new one was written.
+    pub(super) ca_overlap: Duration,
 }
 
 /// Keeps it good, for ever.
@@ -74,7 +76,7 @@ pub(super) async fn run(context: Arc<Context>, places: Places) {
 async fn settle(context: &Context, places: &Places) -> anyhow::Result<Duration> {
     for _ in 0..MAX_STEPS {
         let (facts, ca) = look(context, places).await?;
-        let step = next(&facts, SystemTime::now())?;
+        let step = next(&facts, places.ca_overlap, SystemTime::now())?;
         if let Step::Wait { again_in, not_after } = step {
             let key = Key { namespace: context.namespace.clone(), name: places.tls_secret.clone() };
             context.metrics.leaf(Leaf::Webhook, &key, Some(not_after));

@@ -137,9 +137,13 @@ impl World {
         };
     }
 
-    /// What the plan of a server left for its links. Gives what was there before.
+    /// What the plan of a server left for its links. Gives what was there before. Of a server that
+    /// has gone meanwhile nothing is kept: nobody would remove it.
     pub(super) fn set_view(&self, view: Arc<ServerView>, names: Names) -> Option<Arc<ServerView>> {
         let mut state = self.write();
+        if state.servers_by_uid.get(&view.uid) != Some(&view.key) {
+            return None;
+        }
         state.names.insert(view.uid.clone(), names);
         state.views.insert(view.key.clone(), view)
     }
@@ -201,6 +205,19 @@ impl World {
         let state = self.read();
         let keys = state.links_of.get(server).into_iter().flatten();
         keys.filter_map(|key| Some((key.clone(), state.link_secrets.get(key).cloned()?))).collect()
+    }
+
+    /// Names of the pods here of those of its links that are exported too.
+    pub(super) fn exported_pods_of(&self, server: &Key) -> BTreeMap<Key, BTreeSet<String>> {
+        let state = self.read();
+        let keys = state.links_of.get(server).into_iter().flatten();
+        let exported =
+            keys.filter(|key| state.links.get(*key).is_some_and(|link| link.spec.export.is_some()));
+        let with_pods = exported.filter_map(|key| {
+            let pods = state.pods.get(&Target::Link(key.clone()))?;
+            Some((key.clone(), pods.keys().cloned().collect()))
+        });
+        with_pods.collect()
     }
 
     /// Who names a Secret in its spec.
@@ -270,5 +287,58 @@ where
         if set.is_empty() {
             map.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::Claims;
+    use crate::seen::Trouble;
+
+    #[test]
+    fn what_a_plan_left_of_a_server_that_has_gone_meanwhile_is_not_kept() {
+        let key = Key { namespace: "a".into(), name: "hub".into() };
+        let server = |uid: &str| {
+            let mut server = RestPipeServer::new("hub", Default::default());
+            server.metadata.namespace = Some("a".into());
+            server.metadata.uid = Some(uid.into());
+            Some(Arc::new(server))
+        };
+        let view = |uid: &str| {
+            let why = Trouble { reason: "CaUnavailable", detail: "there is none".into() };
+            Arc::new(ServerView {
+                key: key.clone(),
+                uid: uid.into(),
+                port: 7072,
+                duration: Duration::ZERO,
+                claims: Claims::default(),
+                freed: BTreeMap::new(),
+                authority: Err(why),
+                own_authority: None,
+                clients_may_switch: false,
+                endpoints: Vec::new(),
+                not_ready: None,
+                has_ready_pod: false,
+                answers: false,
+            })
+        };
+        let world = World::default();
+        let kept = |uid: &str| {
+            world.set_view(view(uid), Names::default());
+            let shown = world.view(&key).is_some_and(|view| view.uid == uid);
+            assert_eq!(shown, world.names(uid).is_some(), "{uid}");
+            shown
+        };
+        world.set_server(&key, server("1"));
+        assert!(kept("1"));
+        // Another one of its name has come.
+        world.set_server(&key, server("2"));
+        assert!(!kept("1"));
+        assert!(kept("2"));
+        world.set_server(&key, None);
+        assert!(!kept("2"));
     }
 }

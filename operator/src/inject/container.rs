@@ -4,6 +4,7 @@ use restpipe_api::{names, pods};
 use serde_json::{Value, json};
 
 use super::annotations::{GATEWAY_PORT, PIPE_PORT, Wanted};
+use super::pod::Container;
 use super::{InjectOptions, Role};
 
 /// User and group of the sidecar: "nonroot" in images without a system.
@@ -81,6 +82,21 @@ fn security() -> Value {
     })
 }
 
+/// Whether a sidecar that is there already has what the annotations ask for: a pod that was copied
+/// from another, with other annotations, comes with that one's.
+pub(super) fn is_set_as(there: Container<'_>, wanted: &Wanted) -> bool {
+    let variables = env(wanted);
+    let wanted = |name: &str| variables.as_array()?.iter().find(|one| one["name"] == name);
+    [GATEWAY, APP, LOG].iter().all(|name| {
+        there.env(name).map(|one| &one["value"]) == wanted(name).map(|one| &one["value"])
+    })
+}
+
+/// Variables of the sidecar that annotations set.
+const GATEWAY: &str = "RESTPIPE_GATEWAY";
+const APP: &str = "RESTPIPE_APP";
+const LOG: &str = "RESTPIPE_LOG";
+
 fn env(wanted: &Wanted) -> Value {
     let gateway = wanted.gateway_port;
     let mut variables = vec![
@@ -98,14 +114,14 @@ fn env(wanted: &Wanted) -> Value {
     }
     if gateway != GATEWAY_PORT {
         let addresses = format!("127.0.0.1:{gateway},[::1]:{gateway}");
-        variables.push(json!({ "name": "RESTPIPE_GATEWAY", "value": addresses }));
+        variables.push(json!({ "name": GATEWAY, "value": addresses }));
     }
     if let Some(port) = wanted.app_port {
         let app = format!("http://127.0.0.1:{port}");
-        variables.push(json!({ "name": "RESTPIPE_APP", "value": app }));
+        variables.push(json!({ "name": APP, "value": app }));
     }
     if let Some(level) = &wanted.log_level {
-        variables.push(json!({ "name": "RESTPIPE_LOG", "value": level }));
+        variables.push(json!({ "name": LOG, "value": level }));
     }
     Value::Array(variables)
 }

@@ -7,8 +7,8 @@ use super::Role;
 use super::annotations::{PIPE_PORT, Wanted};
 use super::refusal::{Refusal, shown};
 
-/// Annotation of the pods that kubelet shows for what it runs from files.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Containers of either kind. Nodes run a few hundred at most, of all pods together.
+const MAX_CONTAINERS: usize = 1000;
 
 /// Node label, by which a pod asks for Windows without saying so in `spec.os`.
 const OS_LABEL: &str = "kubernetes.io/os";
@@ -32,7 +32,12 @@ impl<'a> Container<'a> {
     }
 
     pub(super) fn has_env(&self, name: &str) -> bool {
-        self.list("env").any(|variable| variable["name"] == name)
+        self.env(name).is_some()
+    }
+
+    /// A variable, with its name.
+    pub(super) fn env(&self, name: &str) -> Option<&'a Value> {
+        self.list("env").find(|variable| variable["name"] == name)
     }
 
     /// TCP ports that it declares.
@@ -169,7 +174,7 @@ impl<'a> Pod<'a> {
     }
 
     pub(super) fn is_mirror(&self) -> bool {
-        self.annotations.is_some_and(|map| map.contains_key(MIRROR))
+        self.annotations.is_some_and(|map| map.contains_key(pods::MIRROR))
     }
 
     /// Whether it says that it was injected.
@@ -189,8 +194,17 @@ impl<'a> Pod<'a> {
         if self.containers.all.is_empty() {
             return Err(Refusal::NoContainers);
         }
+        let lists = [&self.containers, &self.init_containers];
+        if lists.iter().any(|list| list.others().count() > MAX_CONTAINERS) {
+            return Err(Refusal::TooManyContainers { most: MAX_CONTAINERS });
+        }
         let others = self.containers.others().chain(self.init_containers.others());
         others.into_iter().try_for_each(|(_, container)| check_ports(container, wanted))
+    }
+
+    /// The sidecar, or what has its name.
+    pub(super) fn sidecar(&self) -> Option<Container<'a>> {
+        self.init_containers.ours()
     }
 
     /// Whether the sidecar is there already.

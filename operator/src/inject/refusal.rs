@@ -128,6 +128,12 @@ pub enum Refusal {
     /// Nobody to use the gateway.
     #[error("the pod has no containers: give it one")]
     NoContainers,
+    /// More than any pod has: what is added to each of them would be an answer without bounds.
+    #[error("the pod has more than {most} containers: give it fewer")]
+    TooManyContainers {
+        /// How many it may have.
+        most: usize,
+    },
     /// Not a pod as API servers send them.
     #[error("{field} is not what it is in a pod: it should be {expected}")]
     Malformed {
@@ -154,6 +160,7 @@ impl Refusal {
             Self::HostNetwork => "host_network",
             Self::Windows { .. } => "windows",
             Self::NoContainers => "no_containers",
+            Self::TooManyContainers { .. } => "too_many_containers",
             Self::Malformed { .. } => "malformed",
         }
     }

@@ -20,9 +20,10 @@ use crate::seen::SecretSeen;
 
 pub(super) use user::read_user_ca;
 
-/// How long, unless the operator is told otherwise, a new root is spread before anything is signed by it, beside of what the nodes report:
-/// pods that are just starting may have mounted their Secret before, and kubelet brings changes
-/// within 60 s and the lifetime of its cache. As long again the old root is kept at the end.
+/// How long, unless the operator is told otherwise, a new root is spread at least before anything is
+/// signed by it, whatever the nodes report: pods that are just starting may have mounted their
+/// Secret before, and kubelet brings changes within 60 s and the lifetime of its cache. As long
+/// again the old root is kept at the end.
 pub const SPREAD_TIME: Duration = Duration::from_secs(120);
 
 /// Annotation of the CA Secret: the value of [`names::ROTATE_CA`] that was seen to.

@@ -6,6 +6,7 @@
 mod namespaces;
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -14,6 +15,7 @@ use restpipe_api::{RestPipeLink, RestPipeServer, names};
 use restpipe_config::{Hostname, ServerAddress};
 use restpipe_identity::{NameError, PeerName};
 
+use super::authority::SPREAD_TIME;
 use crate::seen::{Key, Names};
 
 pub use namespaces::permits;
@@ -25,6 +27,9 @@ const _: () = assert!(NAMES_ROOM as u64 + 16 * 1024 <= restpipe_config::MAX_FILE
 
 /// Bytes around a name in node.toml: two quotes, a comma and a space.
 const NAME_FRAME: usize = 4;
+
+/// Hostnames that are on no list for now, and since when: whose they were may still have pipes.
+pub type Freed = BTreeMap<String, SystemTime>;
 
 /// What became of every link that names a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -211,16 +216,43 @@ fn take_room(room: &mut usize, hostname: &str, server: &Key) -> Result<(), Refus
     }
 }
 
-/// Who may connect: the version is one more than `previous` if the lists differ. Suspended names
-/// are in both lists.
+/// The hostnames that are to be on no list, so that servers close the pipes of who had them: of
+/// lists before and after that both have the name, they would not know that it is somebody else's.
+///
+/// `before` are the claims of the plan before, `freed` is what it found; `taken` tells whether all
+/// pods have its list. Those that cannot be told get it by kubelet, which takes [`SPREAD_TIME`].
 #[must_use]
-pub fn names(previous: &Names, claims: &Claims) -> Names {
-    let clients = claims.accepted().map(|(_, verdict)| verdict.hostname.clone()).collect();
-    let suspended = claims
+pub fn freed(
+    before: &Claims,
+    freed: &Freed,
+    claims: &Claims,
+    taken: bool,
+    now: SystemTime,
+) -> Freed {
+    // A time to come is of another clock.
+    let waits = |since: &SystemTime| {
+        !taken && now.duration_since(*since).is_ok_and(|waited| waited < SPREAD_TIME)
+    };
+    let waiting = freed.iter().filter(|(_, since)| waits(since));
+    let holders: BTreeMap<&str, &str> =
+        claims.accepted().map(|(_, verdict)| (&*verdict.hostname, &*verdict.uid)).collect();
+    let lost = before
         .accepted()
-        .filter(|(_, verdict)| verdict.suspended)
-        .map(|(_, verdict)| verdict.hostname.clone())
-        .collect();
+        .filter(|(_, verdict)| holders.get(&*verdict.hostname) != Some(&&*verdict.uid))
+        .map(|(_, verdict)| (verdict.hostname.clone(), now));
+    waiting.map(|(hostname, since)| (hostname.clone(), *since)).chain(lost).collect()
+}
+
+/// Who may connect: the version is one more than `previous` if the lists differ. Suspended names
+/// are in both lists, those that were just `freed` in none.
+#[must_use]
+pub fn names(previous: &Names, claims: &Claims, freed: &Freed) -> Names {
+    let accepted = claims.accepted().map(|(_, verdict)| verdict);
+    let listed: Vec<&Verdict> =
+        accepted.filter(|verdict| !freed.contains_key(&verdict.hostname)).collect();
+    let clients = listed.iter().map(|verdict| verdict.hostname.clone()).collect();
+    let suspended = listed.iter().filter(|verdict| verdict.suspended);
+    let suspended = suspended.map(|verdict| verdict.hostname.clone()).collect();
     let same = previous.clients == clients && previous.suspended == suspended;
     let version = if same { previous.version } else { previous.version.saturating_add(1) };
     Names { version, clients, suspended }

@@ -3,13 +3,16 @@
 use std::time::SystemTime;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use restpipe_api::condition::{READY, reason};
+use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, READY, reason};
 
 use super::time::time;
 use crate::seen::Trouble;
 
 /// Characters of a message (the schema of Condition).
 const MAX_MESSAGE: usize = 32_768;
+
+/// Characters of what the API server says: an admission webhook may have it say anything.
+const MAX_SAID: usize = 1024;
 
 /// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,40 @@ impl Finding {
     }
 }
 
+/// Why something of a plan was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The API server refuses it, and will until somebody removes the cause.
+    Refused(Trouble),
+    /// Trying again is the cure. What was said before stays meanwhile.
+    Passing,
+}
+
+impl Failure {
+    /// The API server `said` no, in answer to `doing`: "cannot write the Secret a/b".
+    #[must_use]
+    pub fn refused(doing: &str, said: &str) -> Self {
+        let said: String =
+            said.chars().map(|one| if one.is_control() { ' ' } else { one }).collect();
+        Self::Refused(Trouble {
+            reason: reason::WRITE_FAILED,
+            detail: format!(
+                "{doing}, the API server refuses it: {}; remove the cause (make room in the quota, let the admission policy pass the operator's objects, choose another spec.service.nodePort), it is tried again every minute",
+                shortened(&said, MAX_SAID)
+            ),
+        })
+    }
+
+    /// What a condition says of it.
+    #[must_use]
+    pub fn finding(&self, type_: &'static str) -> Option<Finding> {
+        match self {
+            Self::Refused(trouble) => Some(Finding::of(type_, trouble)),
+            Self::Passing => None,
+        }
+    }
+}
+
 /// The conditions of an object, from what they were and what was found.
 #[derive(Debug)]
 pub struct Conditions<'a> {
@@ -108,17 +145,51 @@ impl<'a> Conditions<'a> {
 
     /// Sets one. Its time is that of the last change of its status.
     pub fn set(&mut self, finding: &Finding) -> &mut Self {
-        let status = finding.status.word();
-        let since = self.before(finding.type_).filter(|before| before.status == status);
+        self.put(finding.type_, finding.status.word(), finding.reason, &finding.message);
+        self
+    }
+
+    fn put(&mut self, type_: &str, status: &str, reason: &str, message: &str) {
+        let since = self.before(type_).filter(|before| before.status == status);
         self.list.push(Condition {
-            type_: finding.type_.to_owned(),
+            type_: type_.to_owned(),
             status: status.to_owned(),
-            reason: finding.reason.to_owned(),
-            message: shortened(&finding.message, MAX_MESSAGE),
+            reason: reason.to_owned(),
+            message: shortened(message, MAX_MESSAGE),
             observed_generation: self.generation,
             last_transition_time: since
                 .map_or_else(|| time(self.now), |before| before.last_transition_time.clone()),
         });
+    }
+
+    /// Takes those of a plan of which something was not written. A condition that speaks of it does
+    /// not say that all is well, and neither does Ready.
+    pub fn take(
+        &mut self,
+        planned: &[Condition],
+        failed: &[(&'static str, &Failure)],
+    ) -> &mut Self {
+        for one in planned.iter().filter(|one| one.type_ != READY) {
+            let failure = failed.iter().find(|(type_, _)| *type_ == one.type_);
+            // What is wrong besides is told first: without its cure nothing would be written.
+            match failure.filter(|_| one.status == Status::True.word()) {
+                None => self.list.push(one.clone()),
+                Some(&(type_, failure)) => {
+                    match failure.finding(type_) {
+                        Some(finding) => self.set(&finding),
+                        None => self.keep(type_),
+                    };
+                }
+            }
+        }
+        let speaks = |one: &&Condition| [ACCEPTED, IDENTITY_ISSUED].contains(&&*one.type_);
+        let wrong = self.list.iter().filter(speaks).find(|one| one.status != Status::True.word());
+        match wrong.cloned() {
+            Some(wrong) => self.put(READY, &wrong.status, &wrong.reason, &wrong.message),
+            None => {
+                self.keep(READY);
+            }
+        }
         self
     }
 

@@ -125,6 +125,7 @@ fn is_issue_failure(word: &str) -> bool {
         reason::CERTIFICATE_EXPIRED,
         reason::CLOCK_SKEW,
         reason::NAME_MISMATCH,
+        reason::WRITE_FAILED,
     ]
     .contains(&word)
 }

@@ -1,6 +1,7 @@
 //! The Secret of a server or a link: whether its certificate must be issued, again or at all.
 
 mod standing;
+mod unwritten;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -22,6 +23,8 @@ use crate::seen::{SecretSeen, Trouble};
 
 pub(super) use standing::{EMPTY, applied, untouchable_secret};
 pub use standing::{Standing, standing};
+pub use unwritten::link_without_secret;
+pub(super) use unwritten::{events_without, identity_there};
 
 /// Annotation of the Secret: the value of [`restpipe_api::names::RENEW`] that was seen to.
 const RENEWED: &str = "restpipe.io/renewed";
@@ -79,10 +82,7 @@ pub(super) fn plan(seen: Option<&SecretSeen>, want: &LeafWant<'_>, now: SystemTi
     }
     let ca = match want.ca {
         Ok(ca) => ca,
-        Err(trouble) => {
-            let info = known.and_then(|seen| shown(seen.data.get(TLS_CERT)?));
-            return LeafPlan { problem: Some(trouble.clone()), ..identity(want, info, now) };
-        }
+        Err(trouble) => return unissued(known, want, trouble.clone(), now),
     };
     let why = match known {
         Some(seen) => match examine(seen, want, ca, now) {
@@ -113,11 +113,37 @@ pub(super) fn plan(seen: Option<&SecretSeen>, want: &LeafWant<'_>, now: SystemTi
             LeafPlan { event: Some(event), ..plan }
         }
         Err(error) => {
-            let info = known.and_then(|seen| shown(seen.data.get(TLS_CERT)?));
             let problem = Trouble { reason: reason::CA_UNAVAILABLE, detail: error.to_string() };
-            LeafPlan { problem: Some(problem), ..identity(want, info, now) }
+            unissued(known, want, problem, now)
         }
     }
+}
+
+/// Where nothing can be issued: what is there stays, but for the settings. Who may connect does not
+/// wait for a CA.
+fn unissued(
+    known: Option<&SecretSeen>,
+    want: &LeafWant<'_>,
+    problem: Trouble,
+    now: SystemTime,
+) -> LeafPlan {
+    let info = known.and_then(|seen| shown(seen.data.get(TLS_CERT)?));
+    let secret = known.and_then(|seen| with_settings(seen, want));
+    LeafPlan { secret, problem: Some(problem), ..identity(want, info, now) }
+}
+
+/// The Secret that is there with the settings that are wanted, if it has others. One without a
+/// certificate is of no use, with whatever settings.
+fn with_settings(seen: &SecretSeen, want: &LeafWant<'_>) -> Option<Secret> {
+    let mut data = BTreeMap::new();
+    for key in [TLS_CERT, TLS_KEY, CA_CERT] {
+        data.insert(key.to_owned(), seen.data.get(key).filter(|bytes| !bytes.is_empty())?.clone());
+    }
+    data.insert(NODE_TOML.to_owned(), want.node_toml.clone().into_bytes());
+    let kept = [ISSUED_FOR, ISSUED_WITH, RENEWED];
+    let kept = kept.into_iter().filter_map(|key| seen.annotations.get_key_value(key));
+    let annotations = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+    applied(seen, want.owner, &want.secret, annotations, data)
 }
 
 fn untouchable(standing: Standing, want: &LeafWant<'_>) -> Option<Trouble> {

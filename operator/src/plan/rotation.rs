@@ -114,7 +114,9 @@ impl Steps<'_> {
             Some(Err(why)) => self.begin(Some(&why))?,
             None => self.begin(None)?,
         };
-        if !state.current.info().is_valid_at(self.now) && !self.recover(&mut state) {
+        if !state.current.info().is_valid_at(self.now) {
+            // The new one is stored before anything else is done with it, as after a spread.
+            self.recover(&mut state);
             return Some(state);
         }
         match state.phase() {
@@ -165,21 +167,21 @@ impl Steps<'_> {
         }
     }
 
-    /// Whether the root that signs, which is out of its time, has a successor now.
-    fn recover(&mut self, state: &mut CaState) -> bool {
+    /// Gives the root that signs, which is out of its time, a successor if there can be one.
+    fn recover(&mut self, state: &mut CaState) {
         let ended = state.current.info().not_after;
         if self.now < state.current.info().not_before {
             self.problem = Some(unavailable(format!(
                 "the CA begins at {}: the operator's clock is wrong, or was when the CA was made; nothing is signed meanwhile",
                 rfc3339(state.current.info().not_before)
             )));
-            return false;
+            return;
         }
         let next = state.next.take().filter(|next| next.info().is_valid_at(self.now));
         let Some(new) = next.or_else(|| self.wanted_root()) else {
             self.problem
                 .get_or_insert_with(|| unavailable(format!("the CA ended at {}", rfc3339(ended))));
-            return false;
+            return;
         };
         self.events.push(Event::warning(
             event::CA_RECOVERED,
@@ -189,7 +191,7 @@ impl Steps<'_> {
         self.handled(state);
         promote(state, new);
         self.changed = true;
-        true
+        self.again_at = Some(self.now);
     }
 
     /// What was said of a former rotation does not count for this one, nor this one's for the next.

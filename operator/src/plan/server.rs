@@ -2,9 +2,10 @@
 
 pub(super) mod conditions;
 mod facts;
+mod unwritten;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -27,10 +28,15 @@ use super::service::{endpoints, services};
 use super::time::{earlier, time, until};
 use crate::seen::{Key, Names, PodSeen, SecretSeen, ServerPodSeen, Trouble};
 
+pub use unwritten::Unwritten;
 pub use view::ServerView;
 
 /// How soon is tried again what failed for a cause that no watch reports.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// How soon is looked whether a hostname that was left out can be listed, should no pod be there
+/// whose report would tell.
+const LIST_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is there of a server.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +58,9 @@ pub struct ServerSeen<'a> {
     /// The Secrets `<link>-restpipe-link`, by the link: whoever's they are, and without need of
     /// their private keys. A rotation of the CA waits for accepted links that are not in it.
     pub link_secrets: &'a BTreeMap<Key, Arc<SecretSeen>>,
+    /// Names of the injected pods of its links that have `spec.export`, by the link: what these
+    /// pods trust says nothing of the copies outside.
+    pub exported_pods: &'a BTreeMap<Key, BTreeSet<String>>,
     /// The Service `<server>-restpipe`.
     pub service: Option<&'a Service>,
     /// The Service `<server>-restpipe-replicas`.
@@ -64,6 +73,10 @@ pub struct ServerSeen<'a> {
     pub told: &'a [ServerPodSeen],
     /// The lists of names of the plan before, if this process made one.
     pub last_names: Option<&'a Names>,
+    /// What the plan before left for the links.
+    pub last_view: Option<&'a ServerView>,
+    /// Why the CA of a plan of these very facts could not be stored: then it stays as it is.
+    pub ca_refused: Option<&'a Trouble>,
     /// See [`super::authority::SPREAD_TIME`].
     pub spread_time: Duration,
 }
@@ -106,7 +119,7 @@ pub fn plan(seen: &ServerSeen<'_>, now: SystemTime) -> ServerPlan {
     let server = seen.server;
     let owner = Owner::of(server, restpipe_api::pods::SERVER);
     let claims = claims::claims(server, seen.links.iter().map(|link| &**link), seen.namespaces);
-    let names = next_names(seen, &owner.uid, &claims);
+    let (names, freed) = next_names(seen, &owner.uid, &claims, now);
 
     let evidence = evidence(seen, &owner.uid, &claims);
     let mut step = next_ca(seen, &evidence, now);
@@ -128,6 +141,10 @@ pub fn plan(seen: &ServerSeen<'_>, now: SystemTime) -> ServerPlan {
     if step.problem.is_some() || leaf.problem.is_some() || conflict.is_some() {
         again_at = earlier(again_at, now.checked_add(RETRY));
     }
+    if claims.accepted().any(|(_, verdict)| freed.contains_key(&verdict.hostname)) {
+        again_at = earlier(again_at, now.checked_add(LIST_AGAIN));
+    }
+    let last_view = seen.last_view.filter(|last| last.uid == owner.uid);
     let view = ServerView {
         key: key_of(server),
         uid: owner.uid.clone(),
@@ -138,8 +155,14 @@ pub fn plan(seen: &ServerSeen<'_>, now: SystemTime) -> ServerPlan {
         not_ready: found.not_ready(server),
         has_ready_pod: conditions::ready(seen.pods).next().is_some(),
         answers: conditions::answering(seen).next().is_some(),
+        own_authority: authority
+            .as_ref()
+            .ok()
+            .cloned()
+            .or_else(|| last_view.and_then(|last| last.own_authority.clone())),
         authority,
         claims,
+        freed,
     };
     let status = RestPipeServerStatus {
         observed_generation: server.metadata.generation,

@@ -42,6 +42,10 @@ const SMALL: usize = 256 * 1024;
 /// Bytes of any other answer: a number, or a sentence about what is wrong.
 const MAX_ANSWER: usize = 4 * 1024;
 
+/// Bytes of a line of the stream that tell whether it is about a change: the longest start that is
+/// looked for has 11. Of what follows nothing is kept, however long the line is.
+const LINE_START: usize = 16;
+
 /// Bytes of an answer that a sentence repeats.
 const MAX_QUOTED: usize = 256;
 
@@ -128,11 +132,35 @@ pub(super) async fn events(pipe: &PipeHandle) -> Result<RecvBody, Fault> {
     ask(pipe, Verb::Get, EVENTS, Bytes::new(), ANSWER_TIMEOUT).await
 }
 
-/// Whether lines of the stream are about a change. What is taken for one by mistake, because a
-/// line came in two pieces, costs a look.
-pub(super) fn is_change(lines: &[u8]) -> bool {
-    let nothing: [&[u8]; 3] = [b": alive", b": what is", b"event: idle"];
-    !nothing.iter().any(|start| lines.starts_with(start))
+/// The stream of changes, line by line. Its pieces are joined and split on their way: a change may
+/// stand behind what means nothing, and in two pieces.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// How the line begins whose end is not here yet; at most [`LINE_START`] bytes.
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    /// Whether a line that ends in this piece is about a change.
+    pub(super) fn tell_a_change(&mut self, piece: &[u8]) -> bool {
+        let mut found = false;
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            let room = LINE_START.saturating_sub(self.begun.len());
+            self.begun.extend(part.iter().take(room));
+            if part.ends_with(b"\n") {
+                found |= is_change(&self.begun);
+                self.begun.clear();
+            }
+        }
+        found
+    }
+}
+
+/// Whether a line that begins so is about a change. What is not known is taken for one, which
+/// costs a look. Data goes with the line of its event.
+fn is_change(line: &[u8]) -> bool {
+    let nothing: [&[u8]; 5] = [b"\n", b"data:", b": alive", b": what is", b"event: idle"];
+    !nothing.iter().any(|start| line.starts_with(start))
 }
 
 /// Who is there.
@@ -192,15 +220,55 @@ pub(super) async fn put_names(pipe: &PipeHandle, names: &Names) -> Result<u64, F
 mod tests {
     use super::*;
 
+    const IDLE: &str = "event: idle\ndata: {\"event\":\"idle\",\"peer\":\"fs\"}\n\n";
+    const GONE: &str = "event: disconnect\ndata: {\"event\":\"disconnect\",\"peer\":\"fs\"}\n\n";
+
+    fn tells_a_change(pieces: &[&str]) -> bool {
+        let mut lines = Lines::default();
+        // All of them, for each leaves something behind.
+        pieces.iter().filter(|piece| lines.tell_a_change(piece.as_bytes())).count() != 0
+    }
+
     #[test]
     fn what_keeps_a_stream_alive_is_no_change() {
-        for nothing in [": alive\n\n", ": what is, then what changes\n\n", "event: idle\ndata: {}"]
-        {
-            assert!(!is_change(nothing.as_bytes()), "{nothing}");
+        for nothing in [": alive\n\n", ": what is, then what changes\n\n", IDLE] {
+            assert!(!tells_a_change(&[nothing, nothing]), "{nothing}");
         }
-        for change in ["event: connect\n", "event: disconnect\n", ": 3 changes were missed\n\n"] {
-            assert!(is_change(change.as_bytes()), "{change}");
+        let unknown = "event: something-new\n";
+        for change in ["event: connect\n", GONE, ": 3 changes were missed\n\n", unknown] {
+            assert!(tells_a_change(&[change]), "{change}");
         }
+    }
+
+    #[test]
+    fn a_change_is_seen_behind_what_means_nothing_and_in_pieces() {
+        for nothing in [": alive\n\n", ": what is, then what changes\n\n", IDLE] {
+            let joined = format!("{nothing}{GONE}{nothing}");
+            assert!(tells_a_change(&[&joined]), "{joined}");
+            for at in 0..joined.len() {
+                let (one, other) = joined.split_at(at);
+                assert!(tells_a_change(&[one, other]), "{one} | {other}");
+            }
+            let letters: Vec<String> = joined.chars().map(String::from).collect();
+            let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+            assert!(tells_a_change(&letters), "{joined}");
+            let quiet = format!("{nothing}{nothing}");
+            for at in 0..quiet.len() {
+                let (one, other) = quiet.split_at(at);
+                assert!(!tells_a_change(&[one, other]), "{one} | {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_line_without_end_only_the_start_is_kept() {
+        let mut lines = Lines::default();
+        for _ in 0..100 {
+            assert!(!lines.tell_a_change(&[b'x'; 4096]));
+        }
+        assert_eq!(lines.begun.len(), LINE_START);
+        assert!(lines.tell_a_change(b"\n"), "a line that is not known");
+        assert!(lines.begun.is_empty());
     }
 
     #[test]

@@ -133,9 +133,10 @@ impl Live<'_> {
             Err(fault) => return fault,
         };
         known.changes.send_modify(|count| *count += 1);
+        let mut lines = ask::Lines::default();
         loop {
             match events.chunk().await {
-                Some(Ok(lines)) if ask::is_change(&lines) => {
+                Some(Ok(piece)) if lines.tell_a_change(&piece) => {
                     known.changes.send_modify(|count| *count += 1);
                 }
                 Some(Ok(_)) => {}

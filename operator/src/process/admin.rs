@@ -16,8 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::{self, Limits};
 
-/// Kubelet, Prometheus and a few people. The port is open to the network, so it has a bound.
-const LIMITS: Limits = Limits { connections: 64, head_timeout: Duration::from_secs(10) };
+/// Kubelet, Prometheus and a few people. The port is open to the network, so it has bounds; the
+/// longest is Prometheus' time for a scrape, 10 s unless set, and some more.
+const LIMITS: Limits = Limits {
+    connections: 64,
+    head_timeout: Duration::from_secs(10),
+    whole_timeout: Duration::from_secs(30),
+};
 
 /// Who reads a status does not keep a process from ending.
 const END_GRACE: Duration = Duration::ZERO;

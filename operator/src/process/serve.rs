@@ -35,6 +35,9 @@ pub struct Limits {
     pub connections: usize,
     /// The head of a request is here within this time.
     pub head_timeout: Duration,
+    /// From the handshake to the last byte of the answer it takes no longer. Without it, a caller
+    /// who never reads would keep its place for ever.
+    pub whole_timeout: Duration,
 }
 
 /// Serves until `stop`, then lets running requests end within `end_grace`.
@@ -79,7 +82,10 @@ pub async fn run<S, F>(
         let (handshake, router) = (handshake(stream), router.clone());
         running.spawn(async move {
             if let Some(stream) = handshake.await {
-                connection(stream, router, limits.head_timeout).await;
+                let served = connection(stream, router, limits.head_timeout);
+                if tokio::time::timeout(limits.whole_timeout, served).await.is_err() {
+                    tracing::debug!("a caller took too long");
+                }
             }
             drop(permit);
         });
@@ -146,11 +152,39 @@ mod tests {
     /// Bytes of a body that no socket's buffers take in whole.
     const LARGE: usize = 32 * 1024 * 1024;
 
+    fn one_at_a_time(whole_timeout: Duration) -> Limits {
+        Limits { connections: 1, head_timeout: Duration::from_secs(60), whole_timeout }
+    }
+
+    #[tokio::test]
+    async fn who_never_reads_its_answer_gives_its_place_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new()
+            .route("/large", get(|| async { vec![b' '; LARGE] }))
+            .route("/", get(|| async { "here" }));
+        let limits = one_at_a_time(Duration::from_millis(100));
+        let stop = CancellationToken::new();
+        let plain = |stream: TcpStream| std::future::ready(Some(stream));
+        let running = tokio::spawn(run(listener, plain, router, limits, LINGER, stop.clone()));
+
+        let mut deaf = TcpStream::connect(address).await.expect("connected");
+        deaf.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        let mut next = TcpStream::connect(address).await.expect("in the kernel's queue");
+        next.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("here"), "{answer}");
+        drop(deaf);
+        stop.cancel();
+        running.await.expect("ended");
+    }
+
     #[tokio::test]
     async fn a_caller_whose_body_is_refused_has_the_answer_when_it_has_sent_it_all() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let limits = Limits { connections: 1, head_timeout: Duration::from_secs(60) };
+        let limits = one_at_a_time(Duration::from_secs(60));
         let refused = || async { axum::http::StatusCode::PAYLOAD_TOO_LARGE };
         let router = Router::new().route("/", post(refused));
         let stop = CancellationToken::new();
@@ -173,7 +207,7 @@ mod tests {
     async fn one_connection_too_many_waits_until_another_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let limits = Limits { connections: 1, head_timeout: Duration::from_secs(60) };
+        let limits = one_at_a_time(Duration::from_secs(60));
         let router = Router::new().route("/", get(|| async { "here" }));
         let (accepted, mut was_accepted) = tokio::sync::mpsc::unbounded_channel();
         let plain = move |stream: TcpStream| {

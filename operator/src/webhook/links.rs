@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::inject::{Links, Role, Standing};
+use crate::readable::{readable, unwrapped};
 
 /// A watch: of one kind, in one namespace or in all.
 type Scope = (Role, Option<String>);
@@ -77,11 +78,11 @@ impl Watched {
         verdict: fn(&K) -> Standing,
         stop: CancellationToken,
     ) where
-        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let watched = self.clone();
         tokio::spawn(async move {
-            let events = watcher(api, watcher::Config::default()).default_backoff();
+            let events = watcher(readable(api), watcher::Config::default()).default_backoff();
             let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
             let mut last_error = None;
             while let Some(event) = events.next().await {
@@ -90,7 +91,7 @@ impl Watched {
                         if last_error.take().is_some() {
                             info!(?scope, "servers and links are followed again");
                         }
-                        watched.apply(&scope, event, verdict);
+                        watched.apply(&scope, unwrapped(event), verdict);
                     }
                     Err(error) => {
                         // What is known stays; said once, for it is tried for ever.

@@ -10,6 +10,10 @@ use crate::inject::{InjectOptions, Injection, Links, Node, Refusal, inject, plai
 /// The version of admission that is spoken.
 const API_VERSION: &str = "admission.k8s.io/v1";
 
+/// Values in a request: a pod of 100 containers with 100 variables each has some 40,000. In memory
+/// a value takes up to 80 times its bytes, so the size of a request alone bounds little.
+const MAX_VALUES: usize = 100_000;
+
 /// The status that a refused pod's author sees, as of any other forbidden thing.
 const FORBIDDEN: u16 = 403;
 
@@ -23,6 +27,9 @@ pub enum BadReview {
     /// Not JSON, or not of this shape.
     #[error("the body is no AdmissionReview: {0}")]
     NotAReview(String),
+    /// Far more than a pod has.
+    #[error("the body has more than {MAX_VALUES} values, no pod does")]
+    TooManyValues,
     /// Another version, or another kind.
     #[error(
         "the body is {kind} of {version}: this webhook speaks AdmissionReview of {API_VERSION}, name v1 in admissionReviewVersions"
@@ -140,6 +147,9 @@ fn read(body: &[u8]) -> Result<Request, BadReview> {
     if body.trim_ascii().is_empty() {
         return Err(BadReview::Empty);
     }
+    if values_in(body) > MAX_VALUES {
+        return Err(BadReview::TooManyValues);
+    }
     // serde_json's limit of 128 levels keeps deep nesting off the stack.
     let review: Review =
         serde_json::from_slice(body).map_err(|error| BadReview::NotAReview(error.to_string()))?;
@@ -152,6 +162,21 @@ fn read(body: &[u8]) -> Result<Request, BadReview> {
         return Err(BadReview::Missing("request.uid"));
     }
     Ok(request)
+}
+
+/// How many values `body` has at most, if it is JSON: each but the first follows one of `[{,:`.
+fn values_in(body: &[u8]) -> usize {
+    let (mut values, mut in_text, mut escaped) = (1, false, false);
+    for &byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' | b',' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 fn decide(uid: &str, outcome: Result<Injection, Refusal>) -> Result<(Decision, Value), BadReview> {

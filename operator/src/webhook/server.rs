@@ -13,7 +13,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -41,8 +41,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// TLS is there within this time. API servers are near.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Connections at once, each of one request; more wait in the kernel's queue.
-const LIMITS: Limits = Limits { connections: 128, head_timeout: Duration::from_secs(3) };
+/// Connections at once, each of one request; more wait in the kernel's queue. In all, one takes as
+/// long as its head, its answer and the goodbye may, and a little.
+const LIMITS: Limits = Limits {
+    connections: 128,
+    head_timeout: Duration::from_secs(3),
+    whole_timeout: Duration::from_secs(12),
+};
+
+/// Reviews that are under way at once. One is a few milliseconds of work; what it has in memory
+/// meanwhile may be twenty times the request.
+const REVIEWS: usize = 2;
 
 /// What runs when the end comes may be answered still.
 const END_GRACE: Duration = Duration::from_secs(5);
@@ -57,6 +66,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     certificate: Certificate,
     budget: Semaphore,
+    reviews: Semaphore,
 }
 
 impl std::fmt::Debug for Server {
@@ -73,7 +83,8 @@ impl Server {
         metrics: Arc<Metrics>,
         certificate: Certificate,
     ) -> Self {
-        Self { options, links, metrics, certificate, budget: Semaphore::new(BODY_BUDGET_KIB) }
+        let (budget, reviews) = (Semaphore::new(BODY_BUDGET_KIB), Semaphore::new(REVIEWS));
+        Self { options, links, metrics, certificate, budget, reviews }
     }
 
     /// Serves until `stop`.
@@ -101,8 +112,8 @@ impl Server {
         None
     }
 
-    /// The whole body, or the answer that says why not.
-    async fn read(&self, body: Body) -> Result<Bytes, NoAnswer> {
+    /// The whole body with its share of the budget, or the answer that says why not.
+    async fn read(&self, body: Body) -> Result<(Bytes, Option<SemaphorePermit<'_>>), NoAnswer> {
         let too_large = || {
             let text = format!("the body is larger than {MAX_BODY} bytes, no pod is\n");
             (StatusCode::PAYLOAD_TOO_LARGE, text)
@@ -114,15 +125,17 @@ impl Server {
         let most = size.upper().map_or(MAX_BODY, |upper| upper.min(MAX_BODY as u64) as usize);
         let share = most.div_ceil(1024).max(1) as u32;
         // Never closed, so this only waits.
-        let _share = self.budget.acquire_many(share).await.ok();
+        let share = self.budget.acquire_many(share).await.ok();
         match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
+            Ok(body) => Ok((body.to_bytes(), share)),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Err(error) => Err((StatusCode::BAD_REQUEST, format!("the body broke off: {error}\n"))),
         }
     }
 
-    fn review(&self, body: &[u8]) -> Result<Answer, NoAnswer> {
+    async fn review(&self, body: &[u8]) -> Result<Answer, NoAnswer> {
+        // Never closed either.
+        let _turn = self.reviews.acquire().await.ok();
         // A mistake in here must not take down those that others are waiting for.
         let reviewed = catch_unwind(AssertUnwindSafe(|| review(body, &*self.links, &self.options)));
         match reviewed {
@@ -144,7 +157,7 @@ async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response
     let started = Instant::now();
     let body = request.into_body();
     let answered = match timeout(ANSWER_TIMEOUT, server.read(body)).await {
-        Ok(Ok(body)) => server.review(&body),
+        Ok(Ok((body, _share))) => server.review(&body).await,
         Ok(Err(no_answer)) => Err(no_answer),
         Err(_) => {
             let text = "the body did not arrive in time\n".to_owned();

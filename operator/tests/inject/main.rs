@@ -1,8 +1,12 @@
 //! Injection, from pods to patches.
 
+#[path = "../../../fuzz/properties/admission_review.rs"]
+mod admission_review;
 mod golden;
 mod properties;
 mod refusals;
+#[path = "../../../fuzz/properties/replay.rs"]
+mod replay;
 
 use restpipe_operator::inject::{InjectOptions, Links, PullPolicy, Role, Standing};
 
@@ -28,4 +32,9 @@ fn options() -> InjectOptions {
     InjectOptions::new(image, Some(PullPolicy::IfNotPresent), ["10m", "32Mi", "128Mi"])
         .expect("good options")
         .with_version("1.0.0")
+}
+
+#[test]
+fn questions_that_the_fuzz_target_begins_with_are_answered_as_they_should_be() {
+    replay::replay("admission_review", admission_review::check);
 }

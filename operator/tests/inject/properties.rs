@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use restpipe_operator::inject::inject;
 use serde_json::{Map, Value, json};
 
+use crate::admission_review::kept;
 use crate::{Known, options};
 
 /// A field that may be there, be null, or be missing.
@@ -95,23 +96,6 @@ fn pods() -> impl Strategy<Value = Value> {
         field("future", anything()),
     ]);
     (metadata, spec).prop_map(|(metadata, spec)| json!({ "metadata": metadata, "spec": spec }))
-}
-
-/// Whether all of `before` is in `after`; lists keep their order. Null is what is not there.
-fn kept(before: &Value, after: &Value) -> bool {
-    match (before, after) {
-        (Value::Null, _) => true,
-        (Value::Object(before), Value::Object(after)) => before
-            .iter()
-            // The mark is the webhook's own.
-            .filter(|(key, _)| *key != "restpipe.io/injected")
-            .all(|(key, value)| after.get(key).is_some_and(|found| kept(value, found))),
-        (Value::Array(before), Value::Array(after)) => {
-            let mut rest = after.iter();
-            before.iter().all(|value| rest.any(|found| kept(value, found)))
-        }
-        (before, after) => before == after,
-    }
 }
 
 proptest! {

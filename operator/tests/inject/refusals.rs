@@ -194,6 +194,27 @@ fn pods_in_which_a_sidecar_can_not_be_are_refused() {
 }
 
 #[test]
+fn a_pod_of_more_than_a_thousand_containers_is_refused_and_one_of_a_thousand_let_in() {
+    let of = |list: &str, count: usize| {
+        let mut pod = pod(json!({}), json!({}));
+        // The shortest that there is: what is added to each is what has to have an end.
+        pod["spec"][list] = vec![json!({}); count].into();
+        pod
+    };
+    for (list, last) in [("containers", 999_usize), ("initContainers", 1000)] {
+        assert_eq!(
+            refused(&of(list, 1001)),
+            "too_many_containers: the pod has more than 1000 containers: give it fewer"
+        );
+        let mut most = of(list, 1000);
+        let injection = inject(&most, "shop", &Known, &options()).expect("let in");
+        json_patch::patch(&mut most, &injection.patch).expect("the patch fits");
+        // The sidecar stands before those of the second list.
+        assert_eq!(most["spec"][list][last]["env"][0]["name"], "RESTPIPE_URL", "{list}");
+    }
+}
+
+#[test]
 fn labels_that_the_webhook_writes_can_not_say_something_else() {
     let mut pod = pod(json!({}), json!({}));
     pod["metadata"]["labels"] = json!({ "restpipe.io/link": "other" });
@@ -255,4 +276,21 @@ fn links_that_are_not_as_they_should_be_are_warned_of() {
         assert_eq!(injection.warnings, expected);
         assert!(!injection.patch.0.is_empty(), "injected all the same");
     }
+}
+
+#[test]
+fn a_pod_that_was_copied_from_another_is_warned_of_settings_that_are_the_others() {
+    let annotations =
+        |port: &str| json!({ "restpipe.io/link": "till", "restpipe.io/app-port": port });
+    let mut copied = pod(annotations("8080"), json!({}));
+    let first = inject(&copied, "shop", &Known, &options()).expect("let in");
+    json_patch::patch(&mut copied, &first.patch).expect("the patch fits");
+    copied["metadata"]["annotations"]["restpipe.io/app-port"] = json!("8081");
+    let again = inject(&copied, "shop", &Known, &options()).expect("let in");
+    assert_eq!(
+        again.warnings,
+        [
+            "the pod comes with a container \"restpipe\" that is not set as its annotations say: remove that container, it is made anew"
+        ]
+    );
 }

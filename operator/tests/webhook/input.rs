@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -89,6 +89,33 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read_or_while_it_is() 
     read.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 413");
     sending.abort();
+}
+
+#[tokio::test]
+async fn a_body_of_more_values_than_a_pod_has_is_refused_and_commas_in_texts_are_none() {
+    let site = Site::start().await;
+    let client = site.client();
+    let with = |value: Value| {
+        let mut question = question("till");
+        question["request"]["object"]["spec"]["future"] = value;
+        question.to_string()
+    };
+    // In memory they would be far more than the body is.
+    let (status, text) = client.post(with(vec![json!({}); 100_001].into()).as_bytes()).await;
+    assert_eq!(
+        (status, text.as_str()),
+        (400, "the body has more than 100000 values, no pod does\n")
+    );
+    for value in [
+        Value::from(vec![json!(0); 90_000]),
+        // A quote that is escaped ends no text, and what is escaped itself escapes nothing.
+        Value::from("\"[{,".repeat(100_001)),
+        json!(["\\", "[{,".repeat(100_001)]),
+    ] {
+        let (status, text) = client.post(with(value).as_bytes()).await;
+        assert_eq!(status, 200, "{text}");
+        assert!(text.contains("\"patch\""), "{text}");
+    }
 }
 
 #[tokio::test]

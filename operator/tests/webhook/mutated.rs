@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 use restpipe_operator::inject::{InjectOptions, Links, Role, Standing};
-use restpipe_operator::webhook::review::review;
+use restpipe_operator::webhook::review::{Decision, review};
 use serde_json::{Value, json};
 
 use crate::reviews::question;
@@ -46,9 +46,22 @@ fn values() -> impl Strategy<Value = Value> {
     ]
 }
 
+fn options() -> InjectOptions {
+    InjectOptions::new("restpipe:1", None, ["10m", "32Mi", "128Mi"]).expect("good")
+}
+
+#[test]
+fn the_review_that_is_edited_is_one_of_a_pod_that_is_injected() {
+    let body = question("till").to_string();
+    let answer = review(body.as_bytes(), &Good, &options()).expect("an answer");
+    assert!(matches!(answer.decision, Decision::Injected(_)), "{:?}", answer.decision);
+    let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(answer["response"]["allowed"], true, "{answer}");
+    assert!(answer["response"]["patch"].is_string(), "{answer}");
+}
+
 fn check(body: &[u8]) -> Result<(), TestCaseError> {
-    let options = InjectOptions::new("restpipe:1", None, ["10m", "32Mi", "128Mi"]).expect("good");
-    let Ok(answer) = review(body, &Good, &options) else { return Ok(()) };
+    let Ok(answer) = review(body, &Good, &options()) else { return Ok(()) };
     // Parts that nobody looks at are passed over, and may hold texts that are none.
     let Ok(sent) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
     let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");

@@ -9,6 +9,7 @@
 mod audit;
 mod checked;
 mod command;
+mod document;
 mod operator;
 mod own;
 mod process;
@@ -23,6 +24,7 @@ mod volume;
 pub use audit::{Audit, Mark, Request};
 pub use checked::Checked;
 pub use command::{Ran, run, run_with_input, sh};
+pub use document::{printed_block, printed_line};
 pub use operator::Operator;
 pub use own::OwnApi;
 pub use process::Process;
@@ -238,7 +240,7 @@ impl Namespace<'_> {
         self.cluster.try_kubectl(&[&["-n", &self.name], args].concat())
     }
 
-    /// Creates or changes objects; `NS` in the text is this namespace.
+    /// Creates or changes objects.
     pub fn apply(&self, yaml: &str) -> String {
         self.try_apply(yaml).ok()
     }
@@ -246,8 +248,7 @@ impl Namespace<'_> {
     /// Creates or changes objects, if the cluster takes them.
     pub fn try_apply(&self, yaml: &str) -> Ran {
         let args = ["-n", &self.name, "apply", "--server-side", "--force-conflicts", "-f", "-"];
-        let yaml = yaml.replace("NS", &self.name);
-        run_with_input(&variable("KUBECTL"), &args, &self.cluster.environment(), &yaml)
+        run_with_input(&variable("KUBECTL"), &args, &self.cluster.environment(), yaml)
     }
 
     /// One object or a list, as JSON.

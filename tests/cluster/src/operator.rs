@@ -93,7 +93,12 @@ impl Operator {
 
     /// Starts the controller under this name of a pod, and waits until it leads.
     pub fn start_controller(&mut self, pod: &str) {
-        let part = self.release.controller(pod);
+        self.start_controller_with(pod, &[]);
+    }
+
+    /// As [`Self::start_controller`], with further arguments.
+    pub fn start_controller_with(&mut self, pod: &str, more: &[&str]) {
+        let part = self.release.controller_with(pod, more);
         eventually("the controller is ready", START_TIME, || part.ask("/ready"));
         self.controller = Some(part);
     }

@@ -108,17 +108,23 @@ impl Release {
 
     /// Starts `restpipe-operator controller`, as the pod of that name would be.
     pub fn controller(&self, pod: &str) -> Part {
-        self.start("controller", pod, &[])
+        self.controller_with(pod, &[])
+    }
+
+    /// As [`Self::controller`], with further arguments.
+    pub fn controller_with(&self, pod: &str, more: &[&str]) -> Part {
+        self.start("controller", pod, &[], more)
     }
 
     /// Starts `restpipe-operator webhook` at this address, with the files of `tls`.
     pub fn webhook(&self, pod: &str, listen: &str, tls: &Path) -> Part {
         let tls = tls.display().to_string();
-        self.start("webhook", pod, &[("--listen", listen), ("--tls-dir", &tls)])
+        self.start("webhook", pod, &[("--listen", listen), ("--tls-dir", &tls)], &[])
     }
 
-    /// Starts a part with the arguments and variables that the chart gives it, but for these.
-    fn start(&self, component: &str, pod: &str, change: &[(&str, &str)]) -> Part {
+    /// Starts a part with the arguments and variables that the chart gives it, but for those of
+    /// `change`, and with `more` arguments.
+    fn start(&self, component: &str, pod: &str, change: &[(&str, &str)], more: &[&str]) -> Part {
         let admin = format!("127.0.0.1:{}", free_port());
         let mut all = vec![("--admin", admin.as_str()), ("--log-format", "text"), ("--log", LOG)];
         all.extend(change);
@@ -131,7 +137,7 @@ impl Release {
             .iter()
             .map(|arg| changed(arg.as_str().unwrap(), &all))
             .collect();
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
         let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut environment = vec![
             of("KUBECONFIG", &self.kubeconfig(component)),

@@ -1,5 +1,7 @@
 //! P6: frames that are cut off, at each of their bytes.
 
+use std::time::Instant;
+
 use restpipe_pipe::pb::Verb;
 use restpipe_proto::Kind;
 use restpipe_tests::binary::{SOON, eventually};
@@ -57,15 +59,19 @@ async fn a_frame_that_begins_and_is_followed_by_silence_ends_its_pipe_by_the_hea
     let mut peers = Vec::new();
     let cuts = [1, 15, 16, whole.len() - 1];
     for at in cuts {
+        // Before the pipe: the node looks at its clock before it reads.
+        let began = Instant::now();
         let mut peer = stage.peer(&format!("silent-{at}")).await;
         peer.send(&whole[..at]).await.expect("it is open");
-        peers.push(peer);
+        peers.push((began, peer));
     }
-    for mut peer in peers {
+    for (began, mut peer) in peers {
         // The server asks whether it is alive, once, and then closes.
         let asked = stage.within(SOON, peer.next()).await.expect("a frame").expect("a frame");
         assert_eq!(asked.kind, Kind::Ping);
         assert!(stage.within(SOON, peer.has_ended()).await);
+        let took = began.elapsed();
+        assert!((2..6).contains(&took.as_secs()), "P6: {took:?}");
     }
     let silent = || stage.counted("restpipe_pipes_ended_total", "reason=\"silent\"");
     eventually("P6: all are counted", || silent() == cuts.len() as f64);

@@ -1,7 +1,7 @@
 //! P1 to P3: connections that never become a pipe.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use restpipe_identity::ALPN;
 use restpipe_tests::binary::{SOON, eventually, run};
@@ -15,8 +15,9 @@ use crate::stage::Stage;
 
 const FAILED: &str = "restpipe_handshakes_failed_total";
 
-/// So long a handshake may take.
-const HANDSHAKE: std::time::Duration = restpipe_pipe::tls::HANDSHAKE_TIMEOUT;
+/// So long a handshake may take. In figures, as the page says it: what the node
+/// goes by must not change unseen.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Bytes for whoever is at the port; the alert that comes back; the label.
 type Knock = (&'static str, Vec<u8>, Option<Alert>, &'static str);
@@ -126,7 +127,8 @@ async fn who_says_nothing_or_half_a_hello_is_closed_after_five_seconds() {
         let mut said = Vec::new();
         let _ = stage.within(2 * HANDSHAKE, stream.read_to_end(&mut said)).await;
         assert_eq!(said, [0_u8; 0], "{name}");
-        assert!(began.elapsed() >= HANDSHAKE, "{name}: {:?}", began.elapsed());
+        let took = began.elapsed();
+        assert!((5..10).contains(&took.as_secs()), "{name}: {took:?}");
     }
     let timeouts = || stage.counted(FAILED, "reason=\"timeout\"");
     eventually("all three are counted", || timeouts() == 3.0);

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use restpipe_pipe::limits::{FRAME_PATIENCE, MAX_PINGS_PER_SECOND};
 use restpipe_pipe::pb::{GoAwayReason, RequestHead, Verb};
 use restpipe_proto::{Flags, Kind, MAX_PAYLOAD, head};
 use restpipe_tests::binary::{SOON, eventually};
@@ -15,6 +14,9 @@ use crate::table::{End, Row, answer, ends_with, is_alive, row};
 const REQ: u8 = Kind::Req as u8;
 const PING: u8 = Kind::Ping as u8;
 const DATA: u8 = Kind::Data as u8;
+
+/// So many pings a peer may send in a second. In figures, as the page says it.
+const MOST_PINGS: u64 = 10;
 
 /// A frame of an unknown type, and its payload.
 fn unknown(kind: u8, len: usize) -> Vec<u8> {
@@ -79,14 +81,13 @@ fn p5() -> Vec<Row> {
 }
 
 fn p13() -> Vec<Row> {
-    let most = u64::from(MAX_PINGS_PER_SECOND);
     let pongs: Vec<u8> = (0..1_000)
         .flat_map(|token| frame(Kind::Pong, Flags::NONE, 0, head::ping_payload(token)))
         .collect();
     let flood = |count: u64| (0..count).flat_map(ping).collect::<Vec<u8>>();
     vec![
         row("P13: a thousand pongs without a ping", pongs, End::Nothing),
-        row("P13: one ping over the limit", flood(most + 1), End::Pipe("too many pings")),
+        row("P13: one ping over the limit", flood(MOST_PINGS + 1), End::Pipe("too many pings")),
         row("P13: ten thousand pings", flood(10_000), End::Pipe("too many pings")),
     ]
 }
@@ -113,7 +114,7 @@ async fn the_longest_frame_is_taken_and_as_many_pings_as_may_be_are_answered() {
     assert_eq!(reply.stream, 1);
     assert_eq!(stage.runs("longest"), 1);
     let mut peer = stage.peer("pings").await;
-    for token in 0..u64::from(MAX_PINGS_PER_SECOND) - 1 {
+    for token in 0..MOST_PINGS - 1 {
         peer.send(&ping(token)).await.expect("it is open");
         assert_eq!(head::ping(answer(&mut peer).await.payload), Ok(token), "P13");
     }
@@ -144,7 +145,7 @@ async fn who_sends_a_frame_byte_by_byte_is_let_go_after_ten_seconds() {
         heard = hear => assert!(heard.is_ok(), "P7: {heard:?}"),
     }
     let took = began.elapsed();
-    assert!(took >= FRAME_PATIENCE && took < FRAME_PATIENCE + SOON, "P7: {took:?}");
+    assert!((10..20).contains(&took.as_secs()), "P7: {took:?}");
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("slower than 1024 bytes a second"), "P7: {said:?}");
     let counted = || stage.counted("restpipe_pipes_ended_total", "reason=\"too-slow\"");

@@ -1,5 +1,7 @@
 //! P4 and P15: the first words, and who one is.
 
+use std::time::Instant;
+
 use restpipe_pipe::pb::{GoAwayReason, Hello};
 use restpipe_proto::{Flags, Kind, head};
 use restpipe_tests::binary::{SOON, eventually};
@@ -68,11 +70,14 @@ async fn first_words_that_are_no_hello_of_this_version_get_a_goodbye_that_says_s
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_says_nothing_in_tls_is_let_go_after_two_seconds() {
     let stage = Stage::new();
+    let began = Instant::now();
     let stream = stage.wire.connect(local(2)).await.expect("a socket");
     let mut peer = WirePeer::from(stage.wire.secure(stream).await.expect("TLS"));
     let first = peer.next().await.expect("a frame").expect("a frame");
     assert_eq!(first.kind, Kind::Hello);
     assert!(stage.within(SOON, peer.has_ended()).await);
+    let took = began.elapsed();
+    assert!((2..5).contains(&took.as_secs()), "P4: {took:?}");
     let failed = || stage.counted("restpipe_handshakes_failed_total", "reason=\"no-hello\"");
     eventually("it is counted", || failed() == 1.0);
 }

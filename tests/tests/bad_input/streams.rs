@@ -2,7 +2,6 @@
 
 use std::io;
 
-use restpipe_pipe::limits::MAX_STRAYS;
 use restpipe_pipe::pb::{GoAwayReason, Verb};
 use restpipe_proto::{Flags, Kind};
 use restpipe_tests::binary::{SOON, eventually};
@@ -13,6 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::stage::{Stage, ask};
 use crate::table::{End, Row, ends_with, is_alive, row};
+
+/// So many frames that nobody waits for are dropped. In figures, as the page
+/// says it.
+const MAX_STRAYS: u32 = 100;
 
 /// A whole request for something that the app echoes.
 fn asks(stream: u64) -> Vec<u8> {

@@ -4,9 +4,13 @@
 use std::net::TcpListener;
 use std::path::Path;
 
+use http::Method;
+use restpipe::{Exception, Registry, Verb};
+use restpipe_config::NodeArgs;
 use restpipe_tests::app::{App, Asked, Say};
 use restpipe_tests::binary::{Node, eventually};
 use restpipe_tests::http::{Ask, get};
+use restpipe_tests::nodes::{Pair, Way};
 use restpipe_tests::site::{CLIENT, HUB, Site};
 use serde_json::Value;
 
@@ -39,6 +43,15 @@ fn an_executable_gets_arguments_body_and_surroundings_and_its_output_is_the_answ
     let (_server, client) = with_handlers(&site);
     let at = client.gateway();
 
+    for (path, args) in [
+        ("//a%2Fb/c", "2|a/b|c|"),
+        ("//a/bc", "2|a|bc|"),
+        ("///a", "2||a|"),
+        ("//", "0|"),
+        ("", "0|"),
+    ] {
+        assert_eq!(get(at, &format!("/server/args{path}")).text(), args, "G7, G8: {path}");
+    }
     let answer = get(at, "/server/args//a%20b/%2F//x;y");
     assert_eq!(answer.text(), "4|a b|/||x;y|", "no shell takes the arguments apart");
     assert_eq!(answer.header("content-type"), Some("application/json"), "as in the original");
@@ -111,7 +124,31 @@ fn a_failing_executable_is_an_exception_and_its_stderr_stays_unless_it_is_let_ou
         assert_eq!(return_code(&get(client.gateway(), "/server/silent")), (500, "251"));
         let huge = get(client.gateway(), "/server/huge");
         assert_eq!(return_code(&huge), (500, "251"));
-        assert!(huge.body.len() < 20 * 1024, "G14: {}", huge.body.len());
+        // The end of it, where the error stands, less what is blank there.
+        let end = if tracebacks { 4_000..=4_096 } else { 0..=0 };
+        let traceback = huge.json()["exception"]["traceback"].as_str().map(str::len);
+        assert!(traceback.is_some_and(|len| end.contains(&len)), "G14: {traceback:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_traceback_of_a_handler_in_rust_stays_unless_it_is_let_out_and_ends_at_16_kib() {
+    let registry = Registry::new().on(Verb::Get, "fail", |_| async {
+        let mut exception = Exception::new("Long", "it took its time");
+        // Each character is three bytes, and none of them is cut.
+        exception.traceback = "…".repeat(10_000);
+        Err(exception)
+    });
+    for (tracebacks, characters) in [(false, 0), (true, 16 * 1024 / 3)] {
+        let args = NodeArgs { tracebacks: Some(tracebacks), ..NodeArgs::default() };
+        let pair = Pair::connected(args, registry.clone()).await;
+        let answer = pair.ask(Way::ToServer, Method::GET, "fail", &[]).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-event-return-code")), (500, "251"));
+        let said = answer.json();
+        assert_eq!(said["exception"]["message"], "it took its time");
+        let traceback = said["exception"]["traceback"].as_str().expect("a text");
+        assert_eq!(traceback.chars().count(), characters, "G14");
+        pair.stopped().await;
     }
 }
 
@@ -170,6 +207,8 @@ fn echo(asked: &Asked) -> Say {
 #[test]
 fn an_app_on_tcp_or_a_unix_socket_gets_the_event_as_http() {
     let site = Site::new();
+    // RestPipe has no use for it, whatever it is.
+    let key = "k".repeat(300);
     for app in [App::tcp(echo), App::unix(&site.path("app.sock"), echo)] {
         let (server, client) = with_app(&site, &app);
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -177,6 +216,7 @@ fn an_app_on_tcp_or_a_unix_socket_gets_the_event_as_http() {
             .header("Content-Type", "text/x-own")
             .header("Authorization", "Bearer x")
             .header("X-Own", "1")
+            .header("Idempotency-Key", &key)
             .header("traceparent", trace)
             .body("the body")
             .send(client.gateway())
@@ -191,6 +231,7 @@ fn an_app_on_tcp_or_a_unix_socket_gets_the_event_as_http() {
             ("content-type", "text/x-own"),
             ("authorization", "Bearer x"),
             ("x-own", "1"),
+            ("idempotency-key", key.as_str()),
         ] {
             assert_eq!(headers[name], value, "{name}");
         }

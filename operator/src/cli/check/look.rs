@@ -6,7 +6,6 @@ mod objects;
 mod parts;
 
 use std::fmt::Display;
-use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -21,9 +20,6 @@ use super::Options;
 use super::report::Report;
 use crate::process::causes;
 
-/// How long one answer of the cluster may take.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The oldest Kubernetes that works, as its minor version: native sidecars are stable since.
 const OLDEST_MINOR: u32 = 33;
 
@@ -36,6 +32,12 @@ pub(super) struct Cluster {
 /// Whether somebody may not look.
 fn forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_forbidden())
+}
+
+/// Whether Kubernetes 1.`minor` has what RestPipe needs; some providers write `33+`.
+fn is_new_enough(minor: &str) -> bool {
+    let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse::<u32>().is_ok_and(|minor| minor >= OLDEST_MINOR)
 }
 
 impl Cluster {
@@ -53,8 +55,7 @@ impl Cluster {
         };
         report.ok(SECTION, "can be reached");
         let check = format!("is 1.{OLDEST_MINOR} or newer ({})", version.git_version);
-        let digits: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
-        if digits.parse::<u32>().is_ok_and(|minor| minor >= OLDEST_MINOR) {
+        if is_new_enough(&version.minor) {
             report.ok(SECTION, check);
         } else {
             report.failed(
@@ -163,5 +164,20 @@ fn cannot(
         report.skipped(section, check, "you may not look");
     } else {
         report.failed(section, check, &causes(error), "");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_kubernetes_is_told_from_a_new_one_however_its_provider_writes_it() {
+        for new in ["33", "33+", "40", "100"] {
+            assert!(is_new_enough(new), "{new:?}");
+        }
+        for old in ["32", "32+", "9", "", "+"] {
+            assert!(!is_new_enough(old), "{old:?}");
+        }
     }
 }

@@ -5,12 +5,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::wait::{Condition, await_condition};
 use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED};
 use restpipe_api::{LinkIdentity, RestPipeLink, RestPipeLinkStatus, names};
 use serde_json::json;
 
-use crate::cli::target::{fresh_value, get};
+use crate::cli::target::fresh_value;
 
 /// Who owns `spec.export` when it was set by this command.
 const FIELD_MANAGER: &str = "restpipe-operator-export";
@@ -18,6 +17,9 @@ const FIELD_MANAGER: &str = "restpipe-operator-export";
 /// How far the life of a certificate may be from what was asked for: it is cut by the CA's end,
 /// and backdated by minutes.
 const TOLERANCE: Duration = Duration::from_secs(3600);
+
+/// How often the link is looked at. The operator takes a second.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What the user wants of the identity.
 pub(super) struct Wanted {
@@ -62,8 +64,7 @@ pub(super) async fn exported(
             patched.with_context(|| format!("cannot set spec.export of {namespace}/{name}"))?;
         generation = patched.metadata.generation;
     }
-    let waiting = is_exported(generation, None);
-    let status = wait(links, &name, namespace, generation, waiting, timeout).await?;
+    let status = wait(links, &name, namespace, generation, None, timeout).await?;
     let Some(identity) = status.identity.as_ref().filter(|found| !is_fresh(found, life)) else {
         return Ok(status);
     };
@@ -73,8 +74,7 @@ pub(super) async fn exported(
         .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .with_context(|| format!("cannot annotate the RestPipeLink {namespace}/{name}"))?;
-    let waiting = is_exported(generation, Some(old_serial));
-    wait(links, &name, namespace, generation, waiting, timeout).await
+    wait(links, &name, namespace, generation, Some(&old_serial), timeout).await
 }
 
 /// Whether two thirds of its life are left, and it lives as long as was asked for.
@@ -86,23 +86,29 @@ fn is_fresh(identity: &LinkIdentity, life: Option<Duration>) -> bool {
     left > whole * 2 / 3 && life.is_none_or(|life| whole.abs_diff(life) < TOLERANCE)
 }
 
+/// Looks again and again, and does not watch: a watch may be silent for longer than the client waits
+/// for an answer.
 async fn wait(
     links: &Api<RestPipeLink>,
     name: &str,
     namespace: &str,
     generation: Option<i64>,
-    condition: impl Condition<RestPipeLink>,
+    old_serial: Option<&str>,
     timeout: Duration,
 ) -> anyhow::Result<RestPipeLinkStatus> {
-    let waiting = await_condition(links.clone(), name, condition);
-    match tokio::time::timeout(timeout, waiting).await {
-        Ok(found) => {
-            let found = found.with_context(|| format!("cannot watch {namespace}/{name}"))?;
-            let found = found.with_context(|| format!("{namespace}/{name} was deleted"))?;
-            found.status.context("the link has no status")
+    let waiting = async {
+        loop {
+            let status = look(links, name, namespace).await?.status.unwrap_or_default();
+            if is_exported(&status, generation, old_serial) {
+                return anyhow::Ok(status);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+    };
+    match tokio::time::timeout(timeout, waiting).await {
+        Ok(status) => status,
         Err(_) => {
-            let link = get(links, name, namespace).await?;
+            let link = look(links, name, namespace).await?;
             anyhow::bail!(
                 "{namespace}/{name} has no exported identity after {timeout:?}: {}",
                 why(&link, generation)
@@ -111,22 +117,31 @@ async fn wait(
     }
 }
 
+async fn look(
+    links: &Api<RestPipeLink>,
+    name: &str,
+    namespace: &str,
+) -> anyhow::Result<RestPipeLink> {
+    let found = links.get_opt(name).await;
+    let found =
+        found.with_context(|| format!("cannot read the RestPipeLink {namespace}/{name}"))?;
+    found.with_context(|| format!("{namespace}/{name} was deleted meanwhile: nothing was exported"))
+}
+
 fn is_exported(
+    status: &RestPipeLinkStatus,
     generation: Option<i64>,
-    old_serial: Option<String>,
-) -> impl Condition<RestPipeLink> {
-    move |link: Option<&RestPipeLink>| {
-        let Some(status) = link.and_then(|link| link.status.as_ref()) else { return false };
-        let issued = status
-            .conditions
-            .iter()
-            .any(|condition| condition.type_ == IDENTITY_ISSUED && condition.status == "True");
-        // Exported identities are the ones that nobody renews.
-        let exported = status.identity.as_ref().is_some_and(|identity| {
-            identity.renewal_time.is_none() && old_serial.as_ref() != Some(&identity.serial)
-        });
-        issued && exported && status.observed_generation >= generation
-    }
+    old_serial: Option<&str>,
+) -> bool {
+    let issued = status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == IDENTITY_ISSUED && condition.status == "True");
+    // Exported identities are the ones that nobody renews.
+    let exported = status.identity.as_ref().is_some_and(|identity| {
+        identity.renewal_time.is_none() && old_serial != Some(&*identity.serial)
+    });
+    issued && exported && status.observed_generation >= generation
 }
 
 /// What the conditions say, or that nobody writes them.
@@ -148,6 +163,13 @@ fn why(link: &RestPipeLink, generation: Option<i64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+
     use super::*;
 
     fn link(value: serde_json::Value) -> RestPipeLink {
@@ -180,12 +202,45 @@ mod tests {
                 "conditions": [condition("IdentityIssued", "True")]}))
         };
         let is = |link: &RestPipeLink, generation, serial: Option<&str>| {
-            is_exported(generation, serial.map(str::to_owned)).matches_object(Some(link))
+            is_exported(&link.status.clone().unwrap_or_default(), generation, serial)
         };
         assert!(is(&with(false), Some(2), None));
         assert!(!is(&with(true), Some(2), None));
         assert!(!is(&with(false), Some(3), None), "not seen yet");
         assert!(!is(&with(false), Some(2), Some("01")), "not replaced yet");
+    }
+
+    /// An API server with one link, whose identity is there from the `issued_at`th look on; and how
+    /// often the link was looked at.
+    fn api(issued_at: u32) -> (Api<RestPipeLink>, Arc<AtomicU32>) {
+        let looks = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&looks);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let look = counted.fetch_add(1, Ordering::Relaxed) + 1;
+            let mut status = json!({"observedGeneration": 2});
+            if look >= issued_at {
+                status["identity"] = identity(false);
+                status["conditions"] = json!([condition("IdentityIssued", "True")]);
+            }
+            let body = serde_json::to_vec(&link(status)).expect("JSON");
+            async move { Ok::<_, tower::BoxError>(Response::new(Body::from(body))) }
+        });
+        (Api::namespaced(Client::new(service, "shop"), "shop"), looks)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_identity_is_looked_for_until_it_is_there_or_time_is_up() {
+        let minute = Duration::from_secs(60);
+        // After longer than the API server may take for one answer.
+        let (links, looks) = api(100);
+        let status = wait(&links, "x", "shop", Some(2), None, minute).await.expect("it comes");
+        assert_eq!(status.identity.expect("an identity").serial, "01");
+        assert_eq!(looks.load(Ordering::Relaxed), 100);
+
+        let (links, _) = api(u32::MAX);
+        let error = wait(&links, "x", "shop", Some(2), None, minute).await.expect_err("in vain");
+        let said = error.to_string();
+        assert!(said.starts_with("shop/x has no exported identity after 60s: "), "{said}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use restpipe_api::names::PART_OF;
 use restpipe_identity::{CA_CERT, Credentials, Overwrite, TLS_CERT, TLS_KEY, Usage, write_node};
 use serde_json::json;
 
+use crate::cli::stdout;
 use crate::plan::node::NODE_TOML;
 
 /// Where to write.
@@ -160,7 +161,7 @@ impl Destination {
         let manifest = identity.manifest()?;
         match &self.manifest {
             Some(file) if !is_stdout(file) => self.file(file, manifest.as_bytes()),
-            _ => Ok(std::io::stdout().write_all(manifest.as_bytes())?),
+            _ => stdout::write(&manifest),
         }
     }
 

@@ -12,15 +12,9 @@ use restpipe_identity::{
 /// away.
 const LEAF_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
-/// How long the old CA stays in the bundle after the leaf of the new one was written. Kubelet
-/// brings a changed Secret to a pod within its sync period (60 s) and the lifetime of its cache
-/// (60 s), and the webhook looks for changed files every few seconds; a node that is overloaded
-/// takes several times that.
-pub(super) const OLD_CA_STAYS: Duration = Duration::from_secs(600);
-
 /// Former CAs that are kept at most, so that the bundle does not grow without end; at less than
 /// 1 KiB each. Each of them may be the one of the leaf that a webhook pod still serves with: who
-/// asks for more rotations than that within [`OLD_CA_STAYS`] waits.
+/// asks for more rotations than that within one overlap waits.
 const MAX_PREVIOUS: usize = 31;
 
 /// Key of the CA Secret: former CAs, still in the bundle.
@@ -78,11 +72,14 @@ pub(super) enum Step {
 }
 
 /// Decides the next step. After each, everything is read again: the leaf of a new CA is made only
-/// when the bundle was read back with that CA in it.
+/// when the bundle was read back with that CA in it. A former CA stays in the bundle for `overlap`
+/// after the leaf of the new one was written: kubelet brings a changed Secret to a pod within its
+/// sync period (60 s) and the lifetime of its cache (60 s), and the webhook looks for changed files
+/// every few seconds.
 ///
 /// # Errors
 /// If nothing can be issued.
-pub(super) fn next(facts: &Facts, now: SystemTime) -> Result<Step, IssueError> {
+pub(super) fn next(facts: &Facts, overlap: Duration, now: SystemTime) -> Result<Step, IssueError> {
     let current = match current(facts, now) {
         Ok(current) => current,
         Err(why) => return new_ca(facts, why, now),
@@ -99,7 +96,7 @@ pub(super) fn next(facts: &Facts, now: SystemTime) -> Result<Step, IssueError> {
     let Some(leaf) = leaf(facts, &current, now) else { return serve(facts, &current, now) };
     let issued = leaf.not_before + BACKDATE;
     if !previous.is_empty() {
-        let leaves = issued + OLD_CA_STAYS;
+        let leaves = issued + overlap;
         if now >= leaves {
             let mut data = facts.ca.clone().unwrap_or_default();
             data.remove(PREVIOUS);

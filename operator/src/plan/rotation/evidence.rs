@@ -1,6 +1,6 @@
 //! What is known of who trusts what, and of whose certificates live.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use restpipe_identity::{
@@ -20,6 +20,8 @@ pub(in crate::plan) struct LeafFact<'a> {
     pub(in crate::plan) hostname: Option<&'a str>,
     /// Whether copies of it are outside of the cluster.
     pub(in crate::plan) exported: bool,
+    /// If so, names of the pods in the cluster that use it too.
+    pub(in crate::plan) pods: Option<&'a BTreeSet<String>>,
     /// `tls.crt`
     pub(in crate::plan) cert: &'a [u8],
     /// `ca.crt`
@@ -41,6 +43,11 @@ impl LeafFact<'_> {
     fn info(&self) -> Option<CertificateInfo> {
         let chain = certificates(self.cert, Part::Certificate, MAX_CHAIN).ok()?;
         inspect(&chain[0]).ok()
+    }
+
+    /// Whether what calls itself so is no pod of the cluster.
+    fn is_outside(&self, instance: &str) -> bool {
+        self.pods.is_none_or(|pods| !pods.contains(instance))
     }
 
     /// A copy outside may still be in use.
@@ -102,10 +109,15 @@ impl Evidence<'_> {
         });
         let pipes =
             self.pipes().filter(|pipe| !pipe.trusts.contains(root) && self.counts(&pipe.hostname));
-        let connected: BTreeSet<&str> = self.pipes().map(|pipe| &*pipe.hostname).collect();
+        let mut connected: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for pipe in self.pipes() {
+            connected.entry(&pipe.hostname).or_default().push(&pipe.instance);
+        }
         let outside = self.leafs.iter().filter(|leaf| {
             let knows = leaf.issued_with.contains(root);
-            let tells = leaf.hostname.is_some_and(|hostname| connected.contains(hostname));
+            // A pod here has the same name, and what kubelet brings it; a copy outside has not.
+            let instances = leaf.hostname.and_then(|hostname| connected.get(hostname));
+            let tells = instances.into_iter().flatten().any(|instance| leaf.is_outside(instance));
             !self.without_exported && leaf.lives_outside(now) && !knows && !tells
         });
         let pipes = pipes.map(|pipe| pipe.hostname.clone());
@@ -160,9 +172,14 @@ impl Evidence<'_> {
             || self.pods_of_another(state).is_empty()
     }
 
-    /// Pods whose sidecar runs. One that is just starting reads what is mounted by then.
+    /// Pods whose sidecar runs, as it tells itself or as kubelet says: what another container waits
+    /// for ends no pipe. One that is just starting reads what is mounted by then.
     fn running(&self) -> impl Iterator<Item = &PodSeen> {
-        let runs = |pod: &&PodSeen| pod.phase == "Running" && !pod.ending && pod.waiting.is_none();
+        let runs = move |pod: &&PodSeen| {
+            let tells = || self.told_by(pod).is_some_and(|told| told.state.is_ok());
+            let may_run = pod.sidecar_runs || pod.waiting.is_none();
+            pod.phase == "Running" && !pod.ending && (may_run || tells())
+        };
         self.pods.iter().filter(runs)
     }
 

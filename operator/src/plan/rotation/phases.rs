@@ -53,20 +53,25 @@ impl Steps<'_> {
         self.again_at = Some(self.now);
     }
 
-    /// Waits until nothing of the old root lives.
+    /// Waits until nothing of the old root lives, and no longer than the old root itself: what is
+    /// still of it then is of no use to anybody.
     pub(super) fn switch(&mut self, state: &mut CaState) {
         let Some(previous) = &state.previous else { return };
-        let live = previous.live(self.now);
+        // One that has not begun has not ended: the clock is wrong then.
+        let begun = previous.roots.iter().all(|root| root.info().not_before <= self.now);
+        let ended = begun && !previous.live(self.now);
         let left = self.evidence.secrets_not_of(state, self.now);
         let settled = left.is_empty();
         self.waiting_for = left;
-        if live {
+        if !ended {
             self.waiting_for.extend(self.evidence.who_shows_another(state, self.now));
         }
-        let long_enough = self.settle(state, settled) || !live;
-        if !long_enough || !self.waiting_for.is_empty() {
+        let long_enough = self.settle(state, settled);
+        if !ended && (!long_enough || !self.waiting_for.is_empty()) {
             return;
         }
+        // Nor is a Secret named any more that cannot be written.
+        self.waiting_for.clear();
         self.events.push(Event::normal(
             event::ROTATION_DONE,
             "RotateCa",

@@ -86,11 +86,15 @@ impl Found {
     /// For the links of the server.
     pub(super) fn not_ready(&self, server: &RestPipeServer) -> Option<Trouble> {
         let ready = self.ready.as_ref().filter(|ready| !ready.holds())?;
-        let (server, why) = (key_of(server), ready.reason);
-        Some(Trouble {
-            reason: reason::SERVER_NOT_READY,
-            detail: format!("the server {server} is not ready ({why}): {}", ready.message),
-        })
+        Some(not_ready(server, ready.reason, &ready.message))
+    }
+}
+
+/// What the links of a server are told while it is not ready.
+pub(super) fn not_ready(server: &RestPipeServer, why: &str, message: &str) -> Trouble {
+    Trouble {
+        reason: reason::SERVER_NOT_READY,
+        detail: format!("the server {} is not ready ({why}): {message}", key_of(server)),
     }
 }
 
@@ -113,8 +117,13 @@ pub(super) fn answering<'a>(
 
 fn accepted(step: &Step, leaf: &LeafPlan, conflict: Option<&Trouble>) -> Finding {
     let spec_is_wrong = |trouble: &&Trouble| {
-        [reason::SECRET_NOT_FOUND, reason::SECRET_INVALID, reason::SECRET_CONFLICT]
-            .contains(&trouble.reason)
+        [
+            reason::SECRET_NOT_FOUND,
+            reason::SECRET_INVALID,
+            reason::SECRET_CONFLICT,
+            reason::WRITE_FAILED,
+        ]
+        .contains(&trouble.reason)
     };
     let troubles = step.problem.iter().chain(&leaf.problem).filter(spec_is_wrong).chain(conflict);
     match troubles.into_iter().next() {
@@ -194,7 +203,8 @@ pub(in crate::plan) fn no_pods<K: kube::ResourceExt>(object: &K, annotation: &st
 }
 
 fn single(seen: &ServerSeen<'_>) -> Finding {
-    match ready(seen.pods).count() {
+    // Those that are not ready count as well: they will be, and the status names them.
+    match active(seen.pods).count() {
         0 | 1 => Finding::good(
             SINGLE_REPLICA,
             reason::SINGLE_REPLICA,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use restpipe_api::Endpoint;
 
+use crate::plan::claims::Freed;
 use crate::plan::{CaState, Claims};
 use crate::seen::{Key, PipeSeen, ServerPodSeen, Trouble};
 
@@ -21,8 +22,13 @@ pub struct ServerView {
     pub duration: Duration,
     /// Which links it takes.
     pub claims: Claims,
+    /// Hostnames that are on no list for now, whoever has them.
+    pub freed: Freed,
     /// What issues, or why nothing does.
     pub authority: Result<Arc<CaState>, Trouble>,
+    /// What the operator shows the server's pods a certificate of: the CA that issues or, while
+    /// nothing does, the last one that did. Who may connect is told in any case.
+    pub own_authority: Option<Arc<CaState>>,
     /// Whether clients' leafs of a former root are to be replaced now.
     pub clients_may_switch: bool,
     /// Where it is reached, the best from outside first.
@@ -36,10 +42,19 @@ pub struct ServerView {
 }
 
 impl ServerView {
+    /// Whether pipes of the hostname are none of the link that has it now.
+    #[must_use]
+    pub fn is_freed(&self, hostname: &str) -> bool {
+        self.freed.contains_key(hostname)
+    }
+
     /// The pipes of one client, for [`LinkSeen::pipes`](crate::plan::LinkSeen::pipes): nothing while
     /// there is a ready pod and none has been asked yet.
     #[must_use]
     pub fn pipes(&self, told: &[ServerPodSeen], hostname: &str) -> Option<Vec<PipeSeen>> {
+        if self.is_freed(hostname) {
+            return Some(Vec::new());
+        }
         if told.is_empty() && self.has_ready_pod {
             return None;
         }

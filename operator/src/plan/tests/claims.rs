@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use restpipe_api::condition::reason;
 use restpipe_api::{From, RestPipeLink, RestPipeServer};
 
-use super::world::{DAY, World, link};
-use crate::plan::claims::{Claims, claims, names, permits};
+use super::world::{DAY, MINUTE, World, link};
+use crate::plan::claims::{Claims, Freed, claims, freed, names, permits};
 use crate::plan::time::time;
 use crate::seen::{Key, Names};
 
@@ -27,6 +27,10 @@ fn open_hub() -> RestPipeServer {
     let mut server = hub();
     server.spec.clients.namespaces.from = From::All;
     server
+}
+
+fn listed(previous: &Names, claims: &Claims) -> Names {
+    names(previous, claims, &Freed::new())
 }
 
 fn refusal(claims: &Claims, namespace: &str, name: &str) -> Option<&'static str> {
@@ -62,7 +66,7 @@ fn a_suspended_link_keeps_its_hostname() {
     old.spec.suspend = true;
     let found = claims(&hub(), &[old, aged("shop", "young", "files", 1)], None);
     assert_eq!(refusal(&found, "shop", "young"), Some(reason::HOSTNAME_TAKEN));
-    let names = names(&Names::default(), &found);
+    let names = listed(&Names::default(), &found);
     assert!(names.clients.contains("files") && names.suspended.contains("files"));
 }
 
@@ -80,7 +84,7 @@ fn hostnames_that_no_node_could_have_are_refused_before_they_spoil_the_servers_s
     ] {
         let found = claims(&hub(), &[aged("shop", "one", hostname, 1)], None);
         assert_eq!(refusal(&found, "shop", "one"), Some(word), "{hostname}");
-        assert!(names(&Names::default(), &found).clients.is_empty());
+        assert!(listed(&Names::default(), &found).clients.is_empty());
     }
 }
 
@@ -115,7 +119,7 @@ fn a_server_takes_no_more_links_than_its_settings_can_name() {
     assert_eq!(refusal(&found, "shop", "l0"), None);
     assert_eq!(refusal(&found, "shop", "l8999"), Some(reason::TOO_MANY_LINKS));
     let key = Key { namespace: "shop".into(), name: "hub".into() };
-    let text = crate::plan::node::server_toml(&key, &names(&Names::default(), &found)).unwrap();
+    let text = crate::plan::node::server_toml(&key, &listed(&Names::default(), &found)).unwrap();
     assert!(text.len() as u64 <= restpipe_config::MAX_FILE, "{}", text.len());
 }
 
@@ -173,12 +177,38 @@ fn namespaces_are_permitted_as_kubernetes_selects() {
 #[test]
 fn names_get_a_new_version_exactly_when_they_change() {
     let one = claims(&hub(), &[aged("shop", "a", "a", 1)], None);
-    let first = names(&Names::default(), &one);
+    let first = listed(&Names::default(), &one);
     assert_eq!(first.version, 1);
-    assert_eq!(names(&first, &one), first);
+    assert_eq!(listed(&first, &one), first);
     let two = claims(&hub(), &[aged("shop", "a", "a", 1), aged("shop", "b", "b", 1)], None);
-    assert_eq!(names(&first, &two).version, 2);
-    assert_eq!(names(&names(&first, &two), &one).version, 3);
+    assert_eq!(listed(&first, &two).version, 2);
+    assert_eq!(listed(&listed(&first, &two), &one).version, 3);
+}
+
+#[test]
+fn a_hostname_that_its_link_has_lost_is_on_no_list_until_the_pods_have_that_list() {
+    let now = World::new().now;
+    let of = |uid: &str| {
+        let mut link = aged("shop", uid, "files", 1);
+        link.metadata.uid = Some(uid.into());
+        claims(&hub(), &[link], None)
+    };
+    let (old, new, nobody) = (of("old"), of("new"), claims(&hub(), &[] as &[RestPipeLink], None));
+    let none = Freed::new();
+    assert_eq!(freed(&old, &none, &old, true, now), none);
+    for next in [&new, &nobody] {
+        let lost = freed(&old, &none, next, true, now);
+        assert_eq!(lost, Freed::from([("files".to_owned(), now)]));
+        assert!(names(&listed(&Names::default(), &old), next, &lost).clients.is_empty());
+        // Whoever has it by then: it waits for the pods, and not for ever.
+        assert_eq!(freed(next, &lost, &new, true, now), none);
+        assert_eq!(freed(next, &lost, &new, false, now + MINUTE), lost);
+        assert_eq!(freed(&new, &lost, &new, false, now + 2 * MINUTE), none);
+        assert_eq!(freed(&new, &lost, &new, false, now - MINUTE), none, "a clock was wrong");
+    }
+    // It changes hands once more meanwhile.
+    let lost = freed(&old, &none, &new, false, now);
+    assert_eq!(freed(&new, &lost, &old, false, now + MINUTE)["files"], now + MINUTE);
 }
 
 proptest! {

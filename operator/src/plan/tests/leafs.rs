@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, reason};
+use restpipe_api::condition::{ACCEPTED, CONNECTED, IDENTITY_ISSUED, READY, reason};
 use restpipe_api::names::RENEW;
 use restpipe_identity::{BACKDATE, CA_LIFETIME, CertificateAuthority, Usage};
 
@@ -253,6 +253,69 @@ fn a_leaf_whose_server_cannot_issue_stays_and_says_so() {
     assert_eq!((&*issued.status, &*issued.reason), ("False", reason::CA_UNAVAILABLE));
     world.settle();
     assert_eq!(world.condition("a", IDENTITY_ISSUED).0, "True");
+}
+
+#[test]
+fn a_certificate_whose_secret_the_api_server_refuses_is_not_said_to_be_issued() {
+    let mut world = World::new();
+    world.add(link("shop", "a"));
+    world.refuses = |name| name == "hub-restpipe-server" || name == "a-restpipe-link";
+    // That it settles tells that another try, with another key, writes nothing.
+    world.settle();
+    for type_ in [IDENTITY_ISSUED, READY] {
+        for (status, word, text) in [world.condition("a", type_), world.server_condition(type_)] {
+            assert_eq!((&*status, &*word), ("False", reason::WRITE_FAILED), "{type_}: {text}");
+            assert!(text.contains("the API server refuses it: exceeded quota"), "{text}");
+        }
+    }
+    assert_eq!(world.condition("a", ACCEPTED).0, "True");
+    let status = world.server.status.clone().unwrap();
+    assert!(status.identity.is_none() && status.ca.is_some());
+    assert!(world.link("a").status.as_ref().unwrap().identity.is_none());
+    assert_eq!(world.events_of(ISSUED), 0);
+    world.refuses = |_| false;
+    world.settle();
+    assert_eq!(world.condition("a", IDENTITY_ISSUED).1, reason::ISSUED);
+    assert_eq!(world.server_condition(IDENTITY_ISSUED).1, reason::ISSUED);
+    assert_eq!(world.events_of(ISSUED), 2);
+}
+
+#[test]
+fn a_renewal_that_the_api_server_refuses_leaves_what_is_there_in_the_status() {
+    let mut world = World::with_clients(&["a"]);
+    let before = world.link("a").status.clone().unwrap();
+    world.refuses = |name| name == "a-restpipe-link";
+    let annotations: BTreeMap<_, _> = [(RENEW.to_owned(), "1".to_owned())].into();
+    world.change("a", |link| link.metadata.annotations = Some(annotations));
+    world.settle();
+    let after = world.link("a").status.clone().unwrap();
+    assert_eq!(world.condition("a", IDENTITY_ISSUED).1, reason::WRITE_FAILED);
+    assert_eq!(world.condition("a", CONNECTED).0, "True");
+    assert_eq!((after.identity, after.connections), (before.identity, before.connections));
+    assert_eq!(world.events_of(RENEWED), 0);
+}
+
+#[test]
+fn who_may_connect_is_written_and_told_though_no_ca_can_sign() {
+    let mut world = World::with_clients(&["a", "b"]);
+    let before = world.secret.clone().unwrap();
+    // As when somebody has removed its label.
+    world.ca_secret.as_mut().unwrap().ours = false;
+    world.change("b", |link| link.spec.suspend = true);
+    world.settle();
+    assert_eq!(world.server_condition(IDENTITY_ISSUED).1, reason::SECRET_CONFLICT);
+    let mut after = world.secret.clone().unwrap();
+    let names = crate::plan::node::names_in(&after.data["node.toml"]).unwrap();
+    assert!(names.suspended.iter().eq(["b"]), "{names:?}");
+    after.data.insert("node.toml".into(), before.data["node.toml"].clone());
+    assert!(after == before, "all else in the Secret is as it was");
+    // And by the pipes that the operator has: with the CA that it knew.
+    let view = world.plan_server().view;
+    assert!(view.authority.is_err() && view.own_authority.is_some());
+    // One that begins then knows none, and the Secret is what it can write.
+    world.view = None;
+    world.change("a", |link| link.spec.suspend = true);
+    assert!(world.plan_server().secret.is_some());
 }
 
 proptest! {

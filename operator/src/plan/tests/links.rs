@@ -3,7 +3,7 @@
 use restpipe_api::Export;
 use restpipe_api::condition::{ACCEPTED, CONNECTED, IDENTITY_ISSUED, INJECTED, READY, reason};
 
-use super::world::{HOUR, World, info, link, pod, trouble};
+use super::world::{HOUR, MINUTE, World, info, link, pod, trouble};
 use crate::plan::claims::key_of;
 use crate::plan::event::DISCONNECTED;
 use crate::plan::link::{ClientPodSeen, PeerSeen};
@@ -215,6 +215,68 @@ fn the_younger_of_two_links_gets_nothing_and_does_not_show_the_pipes_of_the_olde
     world.links.retain(|link| kube::ResourceExt::name_any(&**link) == "a");
     world.settle();
     assert_eq!(word(&world, ACCEPTED), "True Accepted");
+}
+
+/// A younger link has the hostname of one that has just been deleted.
+fn inherited(world: &mut World) {
+    let mut young = link("shop", "a");
+    young.spec.hostname = Some("old".into());
+    world.add(young);
+    world.settle();
+    world.links.retain(|link| kube::ResourceExt::name_any(&**link) == "a");
+}
+
+#[test]
+fn a_hostname_is_listed_for_its_next_link_once_the_servers_pods_have_a_list_without_it() {
+    let mut world = World::with_clients(&["old"]);
+    let before = world.plan_server().names;
+    // Pods that go by the list of before, and tell of the pipe of the one that is gone.
+    let told = world.told();
+    inherited(&mut world);
+    world.told = Some(told);
+    world.settle();
+    let without = world.plan_server();
+    assert!(without.names.clients.is_empty() && without.names.version == before.version + 1);
+    assert_eq!(word(&world, ACCEPTED), "True Accepted");
+    assert_eq!(word(&world, CONNECTED), "False NotConnected");
+    assert!(world.link("a").status.as_ref().unwrap().connections.is_empty());
+    // Should nobody report anything: it is looked again.
+    assert!(without.again_in.unwrap() <= std::time::Duration::from_secs(1));
+
+    world.told = None;
+    world.clients.clear();
+    world.settle();
+    let after = world.plan_server().names;
+    assert!(after.clients.contains("old") && after.version == before.version + 2);
+    assert!(world.plan_server().again_in.unwrap() > MINUTE);
+}
+
+#[test]
+fn pods_that_cannot_be_told_keep_a_hostname_from_its_next_link_for_two_minutes_only() {
+    let mut world = World::with_clients(&["old"]);
+    inherited(&mut world);
+    let silent = trouble(reason::SERVER_SILENT);
+    world.told = Some(vec![ServerPodSeen { pod: "hub-0".into(), state: Err(silent) }]);
+    for listed in [false, false, true] {
+        world.settle();
+        assert_eq!(world.plan_server().names.clients.contains("old"), listed);
+        world.pass(MINUTE);
+    }
+}
+
+#[test]
+fn a_link_made_anew_under_the_same_name_does_not_inherit_the_pipes_of_the_dead_one() {
+    let mut world = World::with_clients(&["a"]);
+    let before = world.plan_server().names;
+    world.change("a", |link| {
+        link.metadata.uid = Some("uid-of-another-a".into());
+        link.status = None;
+    });
+    let between = world.plan_server().names;
+    assert!(between.clients.is_empty() && between.version == before.version + 1);
+    world.settle();
+    let after = world.plan_server().names;
+    assert!(after.clients.contains("a") && after.version == before.version + 2);
 }
 
 #[test]

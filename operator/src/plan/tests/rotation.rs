@@ -1,15 +1,18 @@
 //! A CA is replaced while everybody stays connected.
 
+use std::time::SystemTime;
+
 use restpipe_api::condition::{ACCEPTED, reason};
 use restpipe_api::names::{ROTATE_CA, ROTATE_CA_GO_ON};
 use restpipe_api::{CaPhase, CaStatus};
 use restpipe_identity::{CA_LIFETIME, CertificateAuthority, Usage};
 
-use super::world::{DAY, HOUR, MINUTE, Node, World, foreign, info, pod, trouble};
+use super::world::{DAY, HOUR, MINUTE, Node, World, foreign, info, link, pod, trouble};
+use crate::plan::claims::key_of;
 use crate::plan::event::{
     CA_RECOVERED, ROTATION_DONE, ROTATION_NOT_DONE, ROTATION_STARTED, ROTATION_SWITCHED,
 };
-use crate::seen::ServerPodSeen;
+use crate::seen::{PipeSeen, ServerPodSeen};
 
 fn ca(world: &World) -> CaStatus {
     world.server.status.as_ref().unwrap().ca.clone().unwrap()
@@ -141,9 +144,53 @@ fn a_server_pod_that_tells_nothing_is_waited_for_and_one_that_does_not_run_is_no
     world.settle();
     assert_eq!(ca(&world).waiting_for, ["pod/hub-1"]);
     world.told = None;
+    // Its app crashes, and its sidecar may hold pipes all the same.
     world.pods[1].waiting = Some("CrashLoopBackOff".into());
+    world.settle();
+    assert_eq!(
+        (ca(&world).phase, ca(&world).waiting_for),
+        (CaPhase::Spreading, vec!["pod/hub-1".into()])
+    );
+    // Now it is the sidecar that crashes.
+    world.pods[1].sidecar_runs = false;
     world.reconcile();
     assert_eq!(ca(&world).phase, CaPhase::Switching);
+}
+
+#[test]
+fn a_server_pod_that_has_told_counts_whatever_its_containers_wait_for() {
+    // Kubelet may be late to say that the sidecar runs: it has told, so it does.
+    for sidecar_runs in [true, false] {
+        let mut world = World::with_clients(&["a"]);
+        world.pods[0].waiting = Some("CrashLoopBackOff".into());
+        world.pods[0].sidecar_runs = sidecar_runs;
+        let rounds = |world: &mut World| {
+            for _ in 0..6 {
+                world.settle();
+                world.sync("a");
+                every_pipe_could_be_made_anew(world);
+                world.pass(MINUTE);
+            }
+            world.settle();
+        };
+        ask(&mut world, "1");
+        // Its Secret does not reach it.
+        rounds(&mut world);
+        assert_eq!(
+            (ca(&world).phase, ca(&world).waiting_for),
+            (CaPhase::Spreading, vec!["pod/hub-0".into()])
+        );
+        world.sync_server();
+        world.settle();
+        assert_eq!(ca(&world).phase, CaPhase::Switching);
+        // And clients have their old leafs as long as it shows its own.
+        let before = info(&world.secret_of("a").data["tls.crt"]).serial;
+        rounds(&mut world);
+        assert_eq!(ca(&world).phase, CaPhase::Switching);
+        assert_eq!(info(&world.secret_of("a").data["tls.crt"]).serial, before);
+        run(&mut world, 6);
+        assert_eq!(ca(&world).phase, CaPhase::Stable);
+    }
 }
 
 #[test]
@@ -173,6 +220,9 @@ fn an_exported_leaf_that_does_not_know_the_new_root_is_waited_for_until_its_pipe
     world.settle();
     world.sync_all();
     world.clients.get_mut("far").unwrap().connected = false;
+    // It has no pod here.
+    let key = key_of(world.link("far"));
+    world.link_pods.remove(&key);
     let exported = world.clients["far"].clone();
     ask(&mut world, "1");
     for _ in 0..10 {
@@ -212,6 +262,34 @@ fn an_exported_leaf_that_does_not_know_the_new_root_is_waited_for_until_its_pipe
     world.sync_all();
     run(&mut world, 8);
     assert_eq!(ca(&world).phase, CaPhase::Stable);
+}
+
+#[test]
+fn a_copy_outside_is_waited_for_though_a_pod_here_has_a_pipe_of_the_same_name() {
+    let mut world = World::with_clients(&["far"]);
+    world.change("far", |link| link.spec.export = Some(Default::default()));
+    world.settle();
+    world.sync_all();
+    ask(&mut world, "1");
+    // The pod reads its Secret; who has the copy is away.
+    run(&mut world, 6);
+    assert_eq!(
+        (ca(&world).phase, ca(&world).waiting_for),
+        (CaPhase::Spreading, vec!["far".into()])
+    );
+    // It comes with its old bundle, and then with the new one.
+    let told = world.told();
+    let pipes = &told[0].state.as_ref().unwrap().pipes;
+    let new = PipeSeen { instance: "laptop".into(), ..pipes[0].clone() };
+    let root = ca(&world).fingerprint;
+    let old = PipeSeen { trusts: [root].into(), ..new.clone() };
+    for (pipe, phase) in [(old, CaPhase::Spreading), (new, CaPhase::Switching)] {
+        let mut told = told.clone();
+        told[0].state.as_mut().unwrap().pipes.push(pipe);
+        world.told = Some(told);
+        world.reconcile();
+        assert_eq!(ca(&world).phase, phase);
+    }
 }
 
 #[test]
@@ -308,7 +386,7 @@ fn secrets_that_were_not_looked_at_yet_keep_the_old_root() {
 #[test]
 fn a_link_whose_secret_is_somebody_elses_holds_nobody_up() {
     let mut world = World::with_clients(&["a"]);
-    let key = world.add(super::world::link("shop", "b"));
+    let key = world.add(link("shop", "b"));
     world.link_secrets.insert(key, std::sync::Arc::new(foreign("Opaque", &[("x", b"y")])));
     ask(&mut world, "1");
     for _ in 0..12 {
@@ -374,9 +452,57 @@ fn shortly_before_the_end_of_the_old_root_nobody_is_waited_for() {
     assert!(event.note.contains("have not said") && event.note.contains("stuck"), "{event:?}");
 }
 
+#[test]
+fn an_old_root_that_has_ended_is_dropped_though_a_secret_cannot_be_written() {
+    let mut world = World::with_clients(&["a"]);
+    let refused = world.add(link("shop", "b"));
+    world.unwritable.insert(refused);
+    let end = crate::plan::time::system(&ca(&world).not_after);
+    let advance = |world: &mut World| {
+        world.settle();
+        world.sync_server();
+        world.sync("a");
+        world.settle();
+    };
+    world.pass(CA_LIFETIME * 2 / 3 + DAY);
+    advance(&mut world);
+    assert_eq!((ca(&world).phase, ca(&world).waiting_for), (CaPhase::Spreading, vec!["b".into()]));
+    world.now = end - DAY;
+    advance(&mut world);
+    assert_eq!((ca(&world).phase, ca(&world).waiting_for), (CaPhase::Switching, vec!["b".into()]));
+    world.now = end + MINUTE;
+    advance(&mut world);
+    assert_eq!((ca(&world).phase, ca(&world).waiting_for), (CaPhase::Stable, vec![]));
+    assert_eq!((world.events_of(ROTATION_DONE), world.events_of(CA_RECOVERED)), (1, 0));
+    assert_eq!(world.can_connect("a"), Ok(()));
+    // So there can be another rotation.
+    ask(&mut world, "1");
+    world.settle();
+    assert_eq!(ca(&world).phase, CaPhase::Spreading);
+}
+
+#[test]
+fn an_old_root_that_has_not_begun_by_a_wrong_clock_is_not_dropped() {
+    let mut world = World::with_clients(&["a"]);
+    // It is older than the one that it follows.
+    let begun = world.now - 100 * DAY;
+    user_ca_of(&mut world, begun);
+    while ca(&world).phase != CaPhase::Switching {
+        run(&mut world, 1);
+    }
+    world.now -= 50 * DAY;
+    world.reconcile();
+    assert_eq!(ca(&world).phase, CaPhase::Switching);
+}
+
 /// A new CA of the user's own; returns its fingerprint.
 pub(super) fn user_ca(world: &mut World) -> String {
-    let ca = CertificateAuthority::create("corp", CA_LIFETIME, world.now).unwrap();
+    let now = world.now;
+    user_ca_of(world, now)
+}
+
+fn user_ca_of(world: &mut World, begun: SystemTime) -> String {
+    let ca = CertificateAuthority::create("corp", CA_LIFETIME, begun).unwrap();
     let key = ca.key_pem();
     let data = [("tls.crt", ca.cert_pem().as_bytes()), ("tls.key", key.expose().as_bytes())];
     world.user_ca = Some(foreign("kubernetes.io/tls", &data));

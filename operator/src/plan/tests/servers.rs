@@ -1,11 +1,15 @@
 //! What the status of a server says, and its Services.
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus};
-use restpipe_api::condition::{ACCEPTED, INJECTED, READY, SINGLE_REPLICA, reason};
-use restpipe_api::{RestPipeServer, ServiceType};
+use restpipe_api::condition::{ACCEPTED, IDENTITY_ISSUED, INJECTED, READY, SINGLE_REPLICA, reason};
+use restpipe_api::names::{RENEW, ROTATE_CA};
+use restpipe_api::{CaPhase, RestPipeServer, ServiceType};
 
 use super::world::{MINUTE, World, link, pod, trouble};
+use crate::plan::conditions::Failure;
+use crate::plan::event::ROTATION_STARTED;
 use crate::plan::node::names_in;
+use crate::plan::server::Unwritten;
 use crate::seen::{Names, ServerPodSeen};
 
 fn word(world: &World, type_: &str) -> String {
@@ -47,13 +51,17 @@ fn a_server_is_ready_once_a_ready_pod_answers_the_operator() {
 }
 
 #[test]
-fn more_than_one_ready_pod_is_said() {
+fn more_than_one_pod_is_said_though_one_is_not_ready() {
     let mut world = World::with_clients(&["a"]);
     assert_eq!(word(&world, SINGLE_REPLICA), "True SingleReplica");
     world.pods.push(pod("hub-1"));
     world.settle();
     assert_eq!(word(&world, SINGLE_REPLICA), "False TooManyPods");
     assert_eq!(word(&world, READY), "True Ready");
+    world.pods[1].ready = false;
+    world.settle();
+    assert_eq!(word(&world, SINGLE_REPLICA), "False TooManyPods");
+    assert_eq!(world.server.status.as_ref().unwrap().pods, ["hub-0", "hub-1"]);
     // During a rollout the old one is ending.
     world.pods[0].ending = true;
     world.settle();
@@ -187,6 +195,108 @@ fn names_are_always_newer_than_what_pods_have_even_if_the_secret_was_lost() {
     told[0].state.as_mut().unwrap().names_version = u64::MAX;
     world.told = Some(told);
     assert_eq!(world.plan_server().names.version, 43);
+}
+
+#[test]
+fn whatever_version_a_pod_tells_the_next_ones_of_our_own_are_higher_each_time() {
+    let around = |bits: u32| [-1, 0, 1].map(|more| (1_u64 << bits).saturating_add_signed(more));
+    for claimed in (51..55).flat_map(around).chain([u64::MAX]) {
+        let mut world = World::with_clients(&["a"]);
+        let mut told = world.told();
+        told[0].state.as_mut().unwrap().names_version = claimed;
+        world.told = Some(told);
+        let mut last = 0;
+        for name in ["b", "c", "d"] {
+            world.settle();
+            let version = world.plan_server().names.version;
+            assert!(version > last, "{version} after {last}, as a pod claims {claimed}");
+            last = version;
+            world.add(link("shop", name));
+        }
+        // What is believed is exceeded.
+        assert!(last > claimed || claimed > 1_u64 << 52, "{last} for {claimed}");
+    }
+}
+
+#[test]
+fn a_service_that_the_api_server_refuses_is_told_and_is_in_no_address() {
+    let mut world = World::new();
+    world.refuses = |name| name == "hub-restpipe";
+    world.settle();
+    assert_eq!(word(&world, ACCEPTED), "False WriteFailed");
+    assert_eq!(word(&world, READY), "False WriteFailed");
+    assert_eq!(word(&world, IDENTITY_ISSUED), "True Issued");
+    assert!(world.replicas_service.is_some(), "the other one is made");
+    assert_eq!(endpoints(&world), [""; 0]);
+    assert_eq!(world.events_of(reason::WRITE_FAILED), 1);
+
+    // One that is there is reached as it is.
+    let mut world = World::with_clients(&["a"]);
+    world.refuses = |name| name == "hub-restpipe";
+    world.server.spec.service.type_ = ServiceType::NodePort;
+    world.server.spec.service.node_port = Some(30_072);
+    world.server.spec.service.port = 443;
+    world.server.spec.hostnames = vec!["pipe.example".into()];
+    let settings = world.secret_of("a").data["node.toml"].clone();
+    world.settle();
+    assert_eq!(word(&world, ACCEPTED), "False WriteFailed");
+    assert!(world.server_condition(ACCEPTED).2.contains("another spec.service.nodePort"));
+    assert_eq!(endpoints(&world), ["pipe.example:7072", "hub-restpipe.shop.svc:7072"]);
+    assert!(world.secret_of("a").data["node.toml"] == settings, "clients dial what is there");
+    world.refuses = |_| false;
+    world.settle();
+    assert_eq!(word(&world, ACCEPTED), "True Accepted");
+    assert_eq!(endpoints(&world), ["pipe.example:30072", "hub-restpipe.shop.svc:443"]);
+}
+
+#[test]
+fn a_ca_that_the_api_server_refuses_is_told_and_the_stored_one_goes_on() {
+    let refuses = |name: &str| name.starts_with("restpipe-ca-");
+    let mut world = World::new();
+    world.refuses = refuses;
+    world.settle();
+    for type_ in [ACCEPTED, IDENTITY_ISSUED, READY] {
+        assert_eq!(word(&world, type_), "False WriteFailed");
+    }
+    assert!(world.secret.is_none(), "nothing is signed by a CA that nobody kept");
+
+    let mut world = World::with_clients(&["a"]);
+    let ca = world.server.status.as_ref().unwrap().ca.clone();
+    world.refuses = refuses;
+    world.server.metadata.annotations = Some([(ROTATE_CA.to_owned(), "1".to_owned())].into());
+    world.add(link("shop", "new"));
+    world.settle();
+    assert_eq!(word(&world, ACCEPTED), "False WriteFailed");
+    assert_eq!(word(&world, IDENTITY_ISSUED), "True Issued");
+    assert_eq!(world.condition("new", IDENTITY_ISSUED).0, "True");
+    assert_eq!(world.server.status.as_ref().unwrap().ca, ca);
+    assert_eq!(world.events_of(ROTATION_STARTED), 0);
+    world.refuses = |_| false;
+    world.settle();
+    let ca = world.server.status.as_ref().unwrap().ca.clone().unwrap();
+    assert_eq!(ca.phase, CaPhase::Spreading);
+    assert_eq!(word(&world, ACCEPTED), "True Accepted");
+}
+
+#[test]
+fn a_write_that_another_try_may_cure_leaves_in_the_status_what_was_said() {
+    let mut world = World::with_clients(&["a"]);
+    world.server.metadata.annotations = Some([(RENEW.to_owned(), "1".to_owned())].into());
+    let plan = world.plan_server();
+    assert!(plan.secret.is_some() && Some(&plan.status) != world.server.status.as_ref());
+    let what = Unwritten { secret: Some(Failure::Passing), ..Unwritten::default() };
+    let plan = world.without(plan, &what);
+    assert_eq!(Some(&plan.status), world.server.status.as_ref());
+    assert!(plan.events.is_empty(), "{:?}", plan.events);
+}
+
+#[test]
+fn what_the_api_server_says_is_one_line_of_bounded_length() {
+    let said = "ü\n".repeat(5000);
+    let Failure::Refused(trouble) = Failure::refused("cannot write it", &said) else {
+        panic!("it is refused");
+    };
+    assert!(trouble.detail.chars().count() < 1500 && !trouble.detail.contains('\n'));
 }
 
 #[test]

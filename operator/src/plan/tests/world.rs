@@ -14,8 +14,11 @@ use restpipe_identity::{Credentials, Roots, Usage, inspect};
 use crate::plan::Event;
 use crate::plan::authority::SPREAD_TIME;
 use crate::plan::claims::{key_of, server_of};
+use crate::plan::conditions::Failure;
+use crate::plan::leaf::link_without_secret;
 use crate::plan::link::{self, ClientPodSeen, LinkPlan, LinkSeen, LinkServer};
-use crate::plan::server::{self, ServerPlan, ServerSeen};
+use crate::plan::node::{NODE_TOML, names_in};
+use crate::plan::server::{self, ServerPlan, ServerSeen, ServerView, Unwritten};
 use crate::plan::time::time;
 use crate::seen::{Key, PipeSeen, PodSeen, SecretSeen, ServerPodSeen, ServerPodState, Trouble};
 
@@ -63,6 +66,12 @@ pub(super) struct World {
     pub(super) user_ca: Option<SecretSeen>,
     pub(super) secret: Option<SecretSeen>,
     pub(super) link_secrets: BTreeMap<Key, Arc<SecretSeen>>,
+    /// Links whose Secret is not taken by the API server, as by a quota.
+    pub(super) unwritable: BTreeSet<Key>,
+    /// Whether the API server refuses an object of that name.
+    pub(super) refuses: fn(&str) -> bool,
+    /// What the server's plan before left.
+    pub(super) view: Option<Arc<ServerView>>,
     pub(super) imported: Option<SecretSeen>,
     pub(super) service: Option<Service>,
     pub(super) replicas_service: Option<Service>,
@@ -96,6 +105,9 @@ impl World {
             user_ca: None,
             secret: None,
             link_secrets: BTreeMap::new(),
+            unwritable: BTreeSet::new(),
+            refuses: |_| false,
+            view: None,
             imported: None,
             service: None,
             replicas_service: None,
@@ -168,7 +180,8 @@ impl World {
             }
         });
         let state = ServerPodState {
-            names_version: 0,
+            // They are pushed, and it needs to read no file for them.
+            names_version: self.names_version(),
             serial: info(&server.cert).serial,
             root: root_of(server, server, Usage::Server, self.now),
             trusts: server.trusts(),
@@ -177,7 +190,37 @@ impl World {
         vec![ServerPodSeen { pod: "hub-0".into(), state: Ok(state) }]
     }
 
+    /// The version of the lists in the server's Secret.
+    fn names_version(&self) -> u64 {
+        let settings = self.secret.as_ref().and_then(|secret| secret.data.get(NODE_TOML));
+        settings.and_then(|settings| names_in(settings)).map_or(0, |names| names.version)
+    }
+
+    /// As [`ServerSeen::exported_pods`].
+    fn exported_pods(&self) -> BTreeMap<Key, BTreeSet<String>> {
+        let exported = self.links.iter().filter(|link| link.spec.export.is_some());
+        let with_pods = exported.filter_map(|link| {
+            let key = key_of(&**link);
+            let names = self.link_pods.get(&key)?.iter().map(|pod| pod.name.clone()).collect();
+            Some((key, names))
+        });
+        with_pods.collect()
+    }
+
     pub(super) fn plan_server(&self) -> ServerPlan {
+        self.with_seen(None, |seen| server::plan(seen, self.now))
+    }
+
+    /// The plan as it is told where that was not written.
+    pub(super) fn without(&self, plan: ServerPlan, what: &Unwritten) -> ServerPlan {
+        self.with_seen(None, |seen| plan.without(seen, what, self.now))
+    }
+
+    fn with_seen<T>(
+        &self,
+        ca_refused: Option<&Trouble>,
+        work: impl FnOnce(&ServerSeen<'_>) -> T,
+    ) -> T {
         let told = self.told();
         let seen = ServerSeen {
             server: &self.server,
@@ -188,6 +231,7 @@ impl World {
             user_ca: self.user_ca.as_ref(),
             secret: self.secret.as_ref(),
             link_secrets: &self.link_secrets,
+            exported_pods: &self.exported_pods(),
             service: self.service.as_ref(),
             replicas_service: self.replicas_service.as_ref(),
             pods: &self.pods,
@@ -195,12 +239,29 @@ impl World {
             told: &told,
             // Always as after a restart of the operator.
             last_names: None,
+            last_view: self.view.as_deref(),
+            ca_refused,
             spread_time: SPREAD_TIME,
         };
-        server::plan(&seen, self.now)
+        work(&seen)
+    }
+
+    /// What the API server says to an object of that name.
+    fn refusal(&self, name: &str) -> Option<Failure> {
+        let doing = format!("cannot write the object shop/{name}");
+        (self.refuses)(name).then(|| Failure::refused(&doing, "exceeded quota: few"))
     }
 
     pub(super) fn plan_link(&self, name: &str, server: &ServerPlan) -> LinkPlan {
+        self.with_link_seen(name, server, |seen| link::plan(seen, self.now))
+    }
+
+    fn with_link_seen<T>(
+        &self,
+        name: &str,
+        server: &ServerPlan,
+        work: impl FnOnce(&LinkSeen<'_>) -> T,
+    ) -> T {
         let link = self.link(name);
         let key = key_of(link);
         let own = server_of(link) == Some(key_of(&self.server));
@@ -219,40 +280,69 @@ impl World {
             pipes: pipes.as_deref(),
             probes: self.probes.get(&key).map_or(&[], Vec::as_slice),
         };
-        link::plan(&seen, self.now)
+        work(&seen)
     }
 
     /// One round of the operator; returns how much it wrote.
     pub(super) fn reconcile(&mut self) -> usize {
         let before = self.writes;
-        let plan = self.plan_server();
-        if let Some(write) = &plan.ca_secret {
-            assert_eq!(write.create, self.ca_secret.is_none());
-            self.ca_secret = Some(seen(&write.secret));
+        let mut plan = self.plan_server();
+        if let Some(write) = plan.ca_secret.take() {
+            if let Some(Failure::Refused(trouble)) = self.refusal(&write.secret.name_any()) {
+                plan = self.with_seen(Some(&trouble), |seen| server::plan(seen, self.now));
+                assert!(plan.ca_secret.is_none(), "no other is made meanwhile");
+            } else {
+                assert_eq!(write.create, self.ca_secret.is_none());
+                self.ca_secret = Some(seen(&write.secret));
+                self.writes += 1;
+            }
+        }
+        let mut unwritten = Unwritten::default();
+        if let Some(secret) = plan.secret.take() {
+            unwritten.secret = self.refusal(&secret.name_any());
+            if unwritten.secret.is_none() {
+                self.secret = Some(seen(&secret));
+                self.writes += 1;
+            }
+        }
+        for service in std::mem::take(&mut plan.services) {
+            let refusal = self.refusal(&service.name_any());
+            let (place, failure) = if service.name_any().ends_with("-replicas") {
+                (&mut self.replicas_service, &mut unwritten.replicas_service)
+            } else {
+                (&mut self.service, &mut unwritten.service)
+            };
+            if refusal.is_some() {
+                *failure = refusal;
+                continue;
+            }
+            *place = Some(service);
             self.writes += 1;
         }
-        if let Some(secret) = &plan.secret {
-            self.secret = Some(seen(secret));
-            self.writes += 1;
-        }
-        for service in &plan.services {
-            let replicas = service.name_any().ends_with("-replicas");
-            let place = if replicas { &mut self.replicas_service } else { &mut self.service };
-            *place = Some(service.clone());
-            self.writes += 1;
-        }
+        let plan = self.without(plan, &unwritten);
+        self.view = Some(plan.view.clone());
         if self.server.status.as_ref() != Some(&plan.status) {
             self.server.status = Some(plan.status.clone());
             self.writes += 1;
         }
         self.events.extend(plan.events.clone());
         for name in self.links.iter().map(|link| link.name_any()).collect::<Vec<_>>() {
-            let LinkPlan { secret, status, events, .. } = self.plan_link(&name, &plan);
+            let mut of_link = self.plan_link(&name, &plan);
             let key = key_of(self.link(&name));
-            if let Some(secret) = &secret {
-                self.link_secrets.insert(key, Arc::new(seen(secret)));
-                self.writes += 1;
+            if let Some(secret) = of_link.secret.take() {
+                let unwritable = || Failure::refused("cannot write it", "exceeded quota: none");
+                let refusal = self.refusal(&secret.name_any());
+                let refusal = refusal.or_else(|| self.unwritable.contains(&key).then(unwritable));
+                if let Some(failure) = refusal {
+                    of_link = self.with_link_seen(&name, &plan, |seen| {
+                        link_without_secret(of_link, seen, &failure, self.now)
+                    });
+                } else {
+                    self.link_secrets.insert(key, Arc::new(seen(&secret)));
+                    self.writes += 1;
+                }
             }
+            let LinkPlan { status, events, .. } = of_link;
             if self.link(&name).status.as_ref() != Some(&status) {
                 self.change(&name, |link| link.status = Some(status));
                 self.writes += 1;
@@ -357,6 +447,7 @@ pub(super) fn pod(name: &str) -> PodSeen {
         ready: true,
         ending: false,
         waiting: None,
+        sidecar_runs: true,
     }
 }
 

@@ -1,8 +1,15 @@
 //! While the control plane is away: pipes go on, and nothing starts without its sidecar.
 
+use std::time::Duration;
+
 use restpipe_cluster_tests::{Cluster, POD_TIME, SETTLE_TIME, Traffic, condition_of, eventually};
+use serde_json::Value;
 
 use crate::SYSTEM;
+
+/// The pipe is there all the time, so a call takes some milliseconds, and this on a machine that has
+/// ten other things to do.
+const LONGEST_CALL: Duration = Duration::from_secs(20);
 
 /// Brings back what a test has taken away, also when it fails.
 struct Back<'a> {
@@ -29,14 +36,29 @@ fn scale(cluster: &Cluster, deployment: &str, replicas: &str) {
     let _ = cluster.try_kubectl(&["-n", SYSTEM, "scale", deployment, &replicas]);
 }
 
-/// Events that the sidecar at this address has handled for its peers.
-fn events(cluster: &Cluster, address: &str) -> f64 {
-    let url = format!("http://{address}:7071/metrics");
-    let metrics = cluster.control(&["exec", "curl", "-sS", "-m", "10", &url]);
-    let incoming = metrics.lines().filter(|line| {
-        line.starts_with("restpipe_events_total{") && line.contains(r#"direction="in""#)
-    });
-    incoming.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+/// What the sidecar at this address says on its admin port; for that no API server is needed.
+fn told(cluster: &Cluster, address: &str, path: &str) -> String {
+    let url = format!("http://{address}:7071{path}");
+    cluster.control(&["exec", "curl", "-sS", "-m", "10", &url])
+}
+
+/// Events `in` of its peers, or `out` to them, that the sidecar at this address has counted.
+fn events(cluster: &Cluster, address: &str, direction: &str) -> f64 {
+    let metrics = told(cluster, address, "/metrics");
+    let label = format!(r#"direction="{direction}""#);
+    let counted = metrics
+        .lines()
+        .filter(|line| line.starts_with("restpipe_events_total{") && line.contains(&label));
+    counted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// The process at the other end of a client's pipe, as the server's sidecar at this address has it.
+fn process(cluster: &Cluster, address: &str, hostname: &str) -> Option<String> {
+    let status = told(cluster, address, "/status");
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    let mut peers = status["peers"].as_array().into_iter().flatten();
+    let peer = peers.find(|peer| peer["hostname"] == hostname && peer["state"] == "open")?;
+    peer["boot_id"].as_str().map(str::to_owned)
 }
 
 /// Waits until no pod of a Deployment is left.
@@ -49,43 +71,68 @@ fn none_left(cluster: &Cluster, component: &str) {
 }
 
 #[test]
-fn pipes_work_on_while_operator_webhook_and_api_server_are_away() {
+fn pipes_work_on_and_are_made_anew_while_operator_webhook_and_api_server_are_away() {
     let exclusive = crate::alone();
     let cluster = &exclusive.cluster;
     let space = cluster.namespace("alone");
-    space.apply(&crate::pair_with_app());
+    space.apply(&format!(
+        "{}---\n{}---\n{}",
+        crate::pair_with_app(),
+        "apiVersion: restpipe.io/v1alpha1\nkind: RestPipeLink\nmetadata: {name: other}\nspec: {server: {name: hub}}\n",
+        crate::deployment("other", "link", "other", ""),
+    ));
     space.condition("rpl/files", "Ready", "True", POD_TIME);
+    space.condition("rpl/other", "Ready", "True", POD_TIME);
     for (asking, path) in [("deploy/files", "/server/x"), ("deploy/hub", "/client/files/x")] {
         eventually("the app listens", POD_TIME, || space.curl(asking, path).result());
     }
-    let traffic = Traffic::start(&space, "deploy/files", "POST", "/server/x");
+    let there = Traffic::start(&space, "deploy/files", "POST", "/server/x");
+    let back = Traffic::start(&space, "deploy/hub", "POST", "/client/files/x");
     {
-        let back = Back {
+        let back_again = Back {
             cluster,
             scaled: &[("deploy/restpipe-controller", "1"), ("deploy/restpipe-webhook", "2")],
         };
-        for (deployment, _) in back.scaled {
+        for (deployment, _) in back_again.scaled {
             scale(cluster, deployment, "0");
         }
         none_left(cluster, "controller");
         none_left(cluster, "webhook");
-        traffic.more(200);
-        let pod = space.get(&["pods", "-l", "app=hub"]);
-        let address = pod["items"][0]["status"]["podIP"].as_str().expect("an address").to_owned();
+        there.more(200);
+        back.more(200);
+        let pod = |app: &str| {
+            let pods = space.get(&["pods", "-l", &format!("app={app}")]);
+            pods["items"][0].clone()
+        };
+        let address = pod("hub")["status"]["podIP"].as_str().expect("an address").to_owned();
+        let other = pod("other")["metadata"]["name"].as_str().expect("a name").to_owned();
         cluster.control(&["stop", "apiserver"]);
-        // What the app counts cannot be read now; what the server's sidecar counts can.
-        let before = events(cluster, &address);
-        eventually("calls go on without the API server", POD_TIME, || {
-            let now = events(cluster, &address);
-            if now > before + 200.0 { Ok(()) } else { Err(format!("{before} before, {now} now")) }
+        // What the apps count cannot be read now; what the server's sidecar counts can.
+        let count = || ["in", "out"].map(|direction| events(cluster, &address, direction));
+        let before = count();
+        // A sidecar that nobody calls dies, and kubelet starts it by what it knows.
+        let dead = process(cluster, &address, "other").expect("its pipe is up");
+        cluster.control(&["kill9-container", &space.name, &other, "restpipe"]);
+        eventually("its pipe is made anew without the API server", POD_TIME, || {
+            match process(cluster, &address, "other") {
+                Some(new) if new != dead => Ok(()),
+                found => Err(format!("{found:?} after {dead}")),
+            }
+        });
+        eventually("calls go on both ways without the API server", POD_TIME, || {
+            let now = count();
+            let all = before.iter().zip(&now).all(|(before, now)| *now > before + 200.0);
+            if all { Ok(()) } else { Err(format!("{before:?} before, {now:?} now")) }
         });
         cluster.control(&["start", "apiserver"]);
     }
-    traffic.more(200);
-    let sum = traffic.stop();
-    assert_eq!(sum.bad_count, 0, "{sum:?}");
+    there.more(200);
+    back.more(200);
+    there.stop().none_failed("to the server", LONGEST_CALL);
+    back.stop().none_failed("to the client", LONGEST_CALL);
     // And it is all as before.
     space.condition("rpl/files", "Ready", "True", SETTLE_TIME);
+    space.condition("rpl/other", "Ready", "True", SETTLE_TIME);
 }
 
 #[test]

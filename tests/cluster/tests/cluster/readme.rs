@@ -1,6 +1,6 @@
 //! What the README promises.
 
-use restpipe_cluster_tests::{Cluster, Ran, top};
+use restpipe_cluster_tests::{Cluster, Ran, printed_block};
 
 /// Runs the README's lines for Kubernetes, exactly as printed.
 pub(crate) fn follow(cluster: &Cluster) -> Ran {
@@ -9,12 +9,9 @@ pub(crate) fn follow(cluster: &Cluster) -> Ran {
 
 /// The first block of the README's part about Kubernetes.
 fn printed() -> String {
-    let readme = std::fs::read_to_string(top().join("README.md")).expect("there is a README");
-    let (_, part) = readme.split_once("\n## Kubernetes\n").expect("it has a part about Kubernetes");
-    let block = part.lines().skip_while(|line| !line.starts_with("    "));
-    let block: Vec<_> = block.take_while(|line| line.starts_with("    ")).collect();
-    assert!(!block.is_empty() && block.len() <= 10, "ten lines from nothing to curl: {block:?}");
-    block.iter().map(|line| line.trim_start()).collect::<Vec<_>>().join("\n")
+    let block = printed_block("README.md", "\n## Kubernetes\n");
+    assert!(block.len() <= 10, "ten lines from nothing to curl: {block:?}");
+    block.join("\n")
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! The release itself: checked, upgraded, rolled back, uninstalled.
 
-use restpipe_cluster_tests::{POD_TIME, SETTLE_TIME, eventually};
+use std::time::Duration;
+
+use restpipe_cluster_tests::{POD_TIME, SETTLE_TIME, Traffic, eventually, variable};
 
 use crate::SYSTEM;
+
+/// No pod of the two is touched, so a call takes some milliseconds, and this on a machine that has
+/// ten other things to do.
+const LONGEST_CALL: Duration = Duration::from_secs(20);
 
 #[test]
 fn check_finds_a_healthy_installation_and_helm_test_agrees() {
@@ -31,11 +37,14 @@ fn upgrade_rollback_and_uninstall_leave_nothing_stuck() {
         });
     };
 
+    let traffic = Traffic::start_for(404, &space, "deploy/files", "POST", "/server/time");
     let upgrade = "helm upgrade restpipe charts/restpipe -n restpipe-system --set controller.replicas=2 --set logging.level=debug --wait --timeout 3m";
     crate::lines(&b, upgrade).ok();
     works();
     crate::lines(&b, "helm rollback restpipe 1 -n restpipe-system --wait --timeout 3m").ok();
     works();
+    traffic.more(100);
+    traffic.stop().none_failed("over upgrade and rollback", LONGEST_CALL);
     // New pods still get theirs.
     space.kubectl(&["rollout", "restart", "deploy/files"]);
     space.kubectl(&["rollout", "status", "deploy/files", "--timeout=120s"]);
@@ -51,6 +60,22 @@ fn upgrade_rollback_and_uninstall_leave_nothing_stuck() {
         "name",
     ]);
     assert!(!left.contains("restpipe"), "{left}");
+    // Who comes now starts all the same.
+    let image = variable("RESTPIPE_APP_IMAGE");
+    space.apply(&format!(
+        r#"apiVersion: v1
+kind: Pod
+metadata: {{name: late, annotations: {{restpipe.io/link: files}}}}
+spec:
+  containers:
+  - name: app
+    image: {image}
+    command: [sh, -c, "trap exit TERM; sleep infinity & wait"]
+"#
+    ));
+    space.kubectl(&["wait", "--for=condition=Ready", "pod/late", "--timeout=120s"]);
+    let late = space.get(&["pod/late"]);
+    assert!(late["spec"]["initContainers"].is_null(), "it has a sidecar: {late:#}");
     // Objects can be deleted without an operator.
     space.kubectl(&["delete", "rpl,rps", "--all", "--timeout=30s"]);
     b.kubectl(&["delete", "namespace", "release", "--timeout=120s"]);
@@ -64,4 +89,9 @@ fn upgrade_rollback_and_uninstall_leave_nothing_stuck() {
     ]);
     // And it can be installed again.
     crate::install(&b).ok();
+    let space = b.namespace("reinstalled");
+    space.apply(&crate::pair(""));
+    space.condition("rpl/files", "Ready", "True", POD_TIME);
+    space.curl("deploy/hub", "/client/files/time").ok();
+    space.curl("deploy/files", "/server/time").ok();
 }

@@ -1,6 +1,8 @@
 //! `restpipe-operator check`, where there is something to see.
 
-use restpipe_cluster_tests::{Checked, Cluster, Namespace, SETTLE_TIME, SYSTEM, address_of_a_pod};
+use restpipe_cluster_tests::{
+    Checked, Cluster, Namespace, SETTLE_TIME, SYSTEM, address_of_a_pod, eventually,
+};
 use serde_json::json;
 
 use crate::pipes::{at, client, hub};
@@ -53,6 +55,33 @@ fn what_is_up_is_good_and_fewer_pods_than_wanted_are_a_warning() {
 }
 
 #[test]
+fn a_quota_that_keeps_pods_out_is_a_warning_in_its_own_words() {
+    let operator = shared();
+    let space = operator.release.cluster.namespace("checked-quota");
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}});
+    space.apply(&quota.to_string());
+    // Nobody counts in a cluster without controllers.
+    let counted = json!({"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}).to_string();
+    let args = ["patch", "resourcequota", "no-pods", "--subresource=status", "--type=merge", "-p"];
+    space.kubectl(&[&args[..], &[&counted]].concat());
+    let checked = eventually("the quota is enforced", SETTLE_TIME, || {
+        let checked = check(&space);
+        let warned = checked.results().contains(&"webhook: warning".to_owned());
+        if warned { Ok(checked) } else { Err(format!("{checked:?}")) }
+    });
+    assert!(!checked.failed().contains(&"webhook"), "{checked:?}");
+    let [message, hint] = checked.said("webhook", "an annotated pod gets its sidecar", "warning");
+    assert!(
+        message.starts_with(
+            "cannot be tried in checked-quota, where something else keeps pods out: pods \"restpipe-check-"
+        ) && message.contains("exceeded quota: no-pods"),
+        "{message}"
+    );
+    assert_eq!(hint, "name a namespace that takes pods with --namespace");
+}
+
+#[test]
 fn a_link_that_is_down_and_a_pod_without_a_sidecar_are_found_with_their_cure() {
     let operator = shared();
     let space = operator.release.cluster.namespace("checked");
@@ -101,6 +130,11 @@ fn a_link_that_is_down_and_a_pod_without_a_sidecar_are_found_with_their_cure() {
     let [message, hint] = checked.said("pods", "all annotated pods have a sidecar", "failed");
     assert_eq!(message, "2 have none: checked/copied, checked/old");
     assert!(hint.contains("`kubectl rollout restart`"), "{hint}");
+    // What has ended needs none any more.
+    let ended = r#"{"status": {"phase": "Succeeded"}}"#;
+    space.kubectl(&["patch", "pod", "old", "--subresource=status", "--type=merge", "-p", ended]);
+    let [message, _] = check(&space).said("pods", "all annotated pods have a sidecar", "failed");
+    assert_eq!(message, "1 have none: checked/copied");
     // Elsewhere all is well.
     let other = operator.release.cluster.namespace("checked-other");
     let checked = check(&other);

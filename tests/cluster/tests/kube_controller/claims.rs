@@ -90,7 +90,7 @@ fn a_server_takes_links_of_the_namespaces_that_it_permits() {
 }
 
 #[test]
-fn names_that_no_certificate_can_carry_are_refused_with_the_cure() {
+fn the_longest_names_that_the_kinds_take_fit_into_a_certificate() {
     let operator = shared();
     let cluster = &operator.release.cluster;
     let long = format!("n{}", "s".repeat(62));
@@ -101,7 +101,7 @@ fn names_that_no_certificate_can_carry_are_refused_with_the_cure() {
     let of = |hostname: &str| format!("{{server: {{name: {name}}}, hostname: {hostname}}}");
     space.apply(&link("short", &of("files")));
     space.apply(&link("dotted", &of(&hostname)));
-    // 63 + 7 + 1 + 40 + 1 + 63 + 9 is below DNS' 253: the longest of everything fits.
+    // 63 + 7 + 1 + 40 + 1 + 63 + 9 is below DNS' 253: what the schema lets through is never too long.
     for one in ["rpl/short", "rpl/dotted"] {
         space.condition(one, "IdentityIssued", "True", SETTLE_TIME);
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use restpipe_cluster_tests::{Ran, SETTLE_TIME, eventually, top, x509};
+use restpipe_cluster_tests::{Ran, SETTLE_TIME, eventually, printed_block, x509};
 use serde_json::Value;
 
 use crate::{issued, link, pair, server, shared};
@@ -88,14 +88,14 @@ fn an_export_of_a_link_that_is_not_accepted_says_why() {
     });
 }
 
-/// The lines of docs/kubernetes.md for who has `kubectl` only.
-fn by_kubectl() -> String {
-    let file = top().join("docs/kubernetes.md");
-    let text = std::fs::read_to_string(file).expect("there is documentation");
-    let (_, part) = text.split_once("\nWithout the command line:\n\n").expect("the way is shown");
-    let block: Vec<_> = part.lines().map_while(|line| line.strip_prefix("    ")).collect();
-    assert_eq!(block.len(), 6, "{block:?}");
-    block.join("\n")
+/// The lines of docs/kubernetes.md for who has `kubectl` only: those that write a node directory, and
+/// those that make a manifest of it.
+fn by_kubectl() -> [String; 2] {
+    [
+        "\nWithout the command line:\n",
+        "\nand, if it is for another cluster, the manifest from that directory:\n",
+    ]
+    .map(|after| printed_block("docs/kubernetes.md", after).join("\n"))
 }
 
 #[test]
@@ -109,7 +109,8 @@ fn the_documented_lines_of_kubectl_write_what_the_command_line_writes() {
     let place = tempfile::tempdir().expect("a directory");
     let lines =
         |script: &str| cluster.lines(place.path(), &script.replace("-n shop", "-n by-kubectl"));
-    lines(&by_kubectl()).ok();
+    let [directory, manifest] = by_kubectl();
+    lines(&directory).ok();
     let said = lines("restpipe identity verify plant-7").ok();
     assert!(said.contains("plant-7.clients.hub.by-kubectl.restpipe"), "{said}");
     lines("restpipe-operator export link/plant-7 -n shop --dir other").ok();
@@ -119,6 +120,17 @@ fn the_documented_lines_of_kubectl_write_what_the_command_line_writes() {
         };
         assert!(of("plant-7") == of("other"), "{file} differs");
     }
-    let modes = lines("stat -c %a plant-7 plant-7/tls.key").ok();
-    assert_eq!(modes.split_whitespace().collect::<Vec<_>>(), ["700", "600"]);
+    lines(&manifest).ok();
+    lines("restpipe-operator export link/plant-7 -n shop --manifest other.yaml").ok();
+    let [ours, other] = ["plant-7", "other"].map(|file| {
+        let there = cluster.namespace(&format!("by-kubectl-{file}"));
+        lines(&format!("kubectl apply --server-side -n {} -f {file}.yaml", there.name)).ok();
+        there.condition("rpl/plant-7", "IdentityIssued", "True", SETTLE_TIME);
+        (there.get(&["secret/plant-7-imported"]), there.get(&["rpl/plant-7"])["spec"].clone())
+    });
+    assert!(ours.0["data"].is_object() && ours.0["data"] == other.0["data"]);
+    assert_eq!(ours.0["type"], other.0["type"]);
+    assert_eq!(ours.1, other.1);
+    let modes = lines("stat -c %a plant-7 plant-7/tls.key plant-7.yaml").ok();
+    assert_eq!(modes.split_whitespace().collect::<Vec<_>>(), ["700", "600", "600"]);
 }

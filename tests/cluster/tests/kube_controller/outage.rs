@@ -1,11 +1,28 @@
 //! While the API server is away.
 
-use restpipe_cluster_tests::{SETTLE_TIME, eventually};
+use restpipe_cluster_tests::{Cluster, SETTLE_TIME, eventually};
 use serde_json::json;
 
 use crate::metrics::sum;
 use crate::pipes::{at, client, hub};
 use crate::{alone, issued, link, pair};
+
+/// An API server that keeps its connections and says nothing, as long as the value lives.
+struct Silent<'a>(&'a Cluster);
+
+impl<'a> Silent<'a> {
+    fn begin(cluster: &'a Cluster) -> Self {
+        cluster.control(&["pause", "apiserver"]);
+        Self(cluster)
+    }
+}
+
+impl Drop for Silent<'_> {
+    fn drop(&mut self) {
+        // Also when the test fails: other tests need it.
+        let _ = std::panic::catch_unwind(|| self.0.control(&["cont", "apiserver"]));
+    }
+}
 
 #[test]
 fn pipes_work_on_and_the_controller_goes_on_when_the_api_server_is_back() {
@@ -37,10 +54,23 @@ fn pipes_work_on_and_the_controller_goes_on_when_the_api_server_is_back() {
         assert!(now > watches_failed, "{now} after {watches_failed}");
         watches_failed = now;
     }
-    // One that keeps its connections and says nothing.
-    cluster.control(&["pause", "apiserver"]);
-    assert!(files.curl("/server/time").ok().contains("time_from_server"));
-    cluster.control(&["cont", "apiserver"]);
+    // A silent one, until the controller has given up an attempt to tell of a pipe that ends now.
+    let mut late = client(&space, "late-1", "late", &at(&web));
+    space.condition("rpl/late", "Connected", "True", SETTLE_TIME);
+    let reconciles = "restpipe_operator_reconciles_total";
+    let given_up = || sum(controller, reconciles, "result=\"error\"").unwrap_or_default();
+    let before = given_up();
+    let silent = Silent::begin(&cluster);
+    late.process = None;
+    eventually("the controller gives up an attempt", SETTLE_TIME, || {
+        assert!(files.curl("/server/time").ok().contains("time_from_server"));
+        assert!(web.curl("/client/files/time").ok().contains("time_from_client"));
+        let now = given_up();
+        if now > before { Ok(()) } else { Err(format!("{now} after {before}")) }
+    });
+    controller.ask("/live").expect("it lives");
+    drop(silent);
+    space.condition("rpl/late", "Connected", "False", SETTLE_TIME);
     let body = json!({"spec": {"suspend": true}}).to_string();
     space.kubectl(&["patch", "rpl/files", "--type=merge", "-p", &body]);
     space.condition("rpl/files", "Connected", "False/Suspended", SETTLE_TIME);

@@ -47,22 +47,18 @@ fn counts(space: &Namespace<'_>, wanted: &Value) {
     });
 }
 
-fn has_no_pipe(pod: &Sidecar<'_>, within: Duration) {
-    let begun = Instant::now();
-    eventually(&format!("{} has no pipe", pod.name), within, || {
+/// Waits until a pod has no pipe, in whatever state, which has to be soon after `since`.
+fn is_cut_off(pod: &Sidecar<'_>, since: Instant) {
+    eventually(&format!("{} has no pipe", pod.name), CUT_OFF, || {
         let said =
             restpipe_cluster_tests::run("curl", &["-sS", "-m", "2", &pod.admin("/status")], &[])
                 .ok();
         let status: Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
-        let open = status["peers"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|peer| peer["state"] == "open")
-            .count();
-        if open == 0 { Ok(()) } else { Err(format!("{open}")) }
+        let peers = status["peers"].as_array().ok_or_else(|| said.clone())?;
+        if peers.is_empty() { Ok(()) } else { Err(format!("{peers:?}")) }
     });
-    eprintln!("{} was cut off after {:?}", pod.name, begun.elapsed());
+    let took = since.elapsed();
+    assert!(took < CUT_OFF, "{} was cut off after {took:?}", pod.name);
 }
 
 fn controller_log(operator: &Operator) -> String {
@@ -171,8 +167,9 @@ fn a_suspended_client_is_cut_off_and_comes_back() {
         let body = json!({"spec": {"suspend": suspend}}).to_string();
         space.kubectl(&["patch", "rpl/files", "--type=merge", "-p", &body]);
     };
+    let since = Instant::now();
     patch(true);
-    has_no_pipe(&files, CUT_OFF);
+    is_cut_off(&files, since);
     let said = space.condition("rpl/files", "Connected", "False/Suspended", SETTLE_TIME);
     assert!(said.contains("spec.suspend is true"), "{said}");
     counts(&space, &json!({"declared": 1, "accepted": 1, "suspended": 1, "connected": 0}));
@@ -190,25 +187,36 @@ fn a_link_that_is_deleted_or_not_permitted_any_more_is_cut_off() {
     let operator = shared();
     let cluster = &operator.release.cluster;
     let space = cluster.namespace("cut");
-    let guest = cluster.namespace("cut-guest");
-    space.apply(
-        &(server("hub", "{clients: {namespaces: {from: All}}}")
-            + &link("files", "{server: {name: hub}}")),
-    );
+    let (guest, lodging) = (cluster.namespace("cut-guest"), cluster.namespace("cut-lodging"));
+    cluster.kubectl(&["label", "namespace", "cut", "cut-guest", "cut-lodging", "team=web"]);
+    let selector =
+        "{clients: {namespaces: {from: Selector, selector: {matchLabels: {team: web}}}}}";
+    space.apply(&(server("hub", selector) + &link("files", "{server: {name: hub}}")));
     guest.apply(&link("visitor", "{server: {name: hub, namespace: cut}}"));
+    lodging.apply(&link("lodger", "{server: {name: hub, namespace: cut}}"));
     issued(&space);
     let web = hub(&space, "web-1");
     let files = client(&space, "files-1", "files", &at(&web));
     let visitor = client(&guest, "visitor-1", "visitor", &at(&web));
+    let lodger = client(&lodging, "lodger-1", "lodger", &at(&web));
     space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
     guest.condition("rpl/visitor", "Connected", "True", SETTLE_TIME);
+    lodging.condition("rpl/lodger", "Connected", "True", SETTLE_TIME);
 
+    // By the namespace's label, by the server's spec, and by the link's own end.
+    let since = Instant::now();
+    cluster.kubectl(&["label", "namespace", "cut-lodging", "team-"]);
+    is_cut_off(&lodger, since);
+    lodging.condition("rpl/lodger", "Connected", "False/NotPermitted", SETTLE_TIME);
+    guest.condition("rpl/visitor", "Connected", "True", SETTLE_TIME);
+    let since = Instant::now();
     space.apply(&server("hub", "{}"));
-    has_no_pipe(&visitor, CUT_OFF);
+    is_cut_off(&visitor, since);
     guest.condition("rpl/visitor", "Connected", "False/NotPermitted", SETTLE_TIME);
     space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
+    let since = Instant::now();
     space.kubectl(&["delete", "rpl/files"]);
-    has_no_pipe(&files, CUT_OFF);
+    is_cut_off(&files, since);
     counts(&space, &json!({"declared": 1, "accepted": 0, "suspended": 0, "connected": 0}));
     assert!(!controller_log(&operator).contains("panicked"));
 }

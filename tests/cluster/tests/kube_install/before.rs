@@ -1,6 +1,8 @@
 //! `check`, before anything is installed.
 
-use restpipe_cluster_tests::{Checked, Cluster, SETTLE_TIME, eventually};
+use std::process::{Command, Stdio};
+
+use restpipe_cluster_tests::{Checked, Cluster, SETTLE_TIME, eventually, operator_binary};
 
 use crate::check;
 
@@ -57,6 +59,62 @@ pub(crate) fn an_admin_may_install_and_somebody_without_rights_may_not(cluster: 
     for kind in KINDS {
         let [message, _] = checked.said(BEFORE, &format!("{kind} is not there yet"), "skipped");
         assert_eq!(message, "you may not look");
+    }
+    who_makes_roles_needs_the_rights_that_they_give(cluster);
+    whoever_reads_no_more_of_it_has_seen_enough(cluster);
+}
+
+fn who_makes_roles_needs_the_rights_that_they_give(cluster: &Cluster) {
+    const CREATES: &str = "{apiGroups: ['*'], resources: ['*'], verbs: [get, list, create]}";
+    let of_roles = |verbs: &str| {
+        format!(
+            "{{apiGroups: [rbac.authorization.k8s.io], resources: [roles, clusterroles], verbs: {verbs}}}"
+        )
+    };
+    let checked = |user: &str, rules: &str| {
+        eventually("the rights are known", SETTLE_TIME, || {
+            let ran = cluster.operator_as(user, rules, &["check", "--pre", "-o", "json"]);
+            let checked = Checked::of(ran);
+            if checked.status == Some(0) { Ok(checked) } else { Err(format!("{checked:?}")) }
+        })
+    };
+    let creator = checked("creator", &format!("[{CREATES}]"));
+    for (given, made) in [
+        ("escalate clusterroles", "clusterroles"),
+        ("bind clusterroles", "clusterrolebindings"),
+        ("escalate roles in restpipe-system", "roles"),
+        ("bind roles in restpipe-system", "rolebindings"),
+    ] {
+        let [message, hint] = creator.said(BEFORE, &format!("you may {given}"), "warning");
+        assert_eq!(
+            message,
+            format!(
+                "you may not: {made} that give more rights than you have yourself will be refused"
+            )
+        );
+        assert!(hint.starts_with("have somebody install who is cluster-admin, unless"), "{hint}");
+    }
+    let half = checked("half-giver", &format!("[{CREATES}, {}]", of_roles("[escalate]")));
+    half.said(BEFORE, "you may escalate clusterroles", "ok");
+    half.said(BEFORE, "you may bind clusterroles", "warning");
+    let giver = checked("giver", &format!("[{CREATES}, {}]", of_roles("[escalate, bind]")));
+    assert!(giver.results().iter().all(|one| one.ends_with(": ok")), "{giver:?}");
+}
+
+/// As with `| head`: nobody reads what is written.
+fn whoever_reads_no_more_of_it_has_seen_enough(cluster: &Cluster) {
+    for args in [&["crds"][..], &["check", "--pre"], &["check", "--pre", "-o", "json"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ran = Command::new(operator_binary())
+            .args(args)
+            .envs(cluster.environment())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!((ran.status.code(), &*said), (Some(0), ""), "{args:?}");
     }
 }
 

@@ -2,21 +2,13 @@
 
 use std::path::PathBuf;
 
-use restpipe_cluster_tests::{Cluster, SETTLE_TIME, SYSTEM, eventually, top};
+use restpipe_cluster_tests::{Cluster, SETTLE_TIME, SYSTEM, eventually, printed_line, top};
 use serde_json::Value;
 
 const KINDS: &str = "restpipeservers.restpipe.io restpipelinks.restpipe.io";
 
 fn manifests() -> PathBuf {
     top().join("manifests")
-}
-
-/// The line of a file that begins so, behind what comments and lists begin with.
-fn printed(file: &str, begin: &str) -> String {
-    let text = std::fs::read_to_string(top().join(file)).expect("the file");
-    let line = text.lines().map(|line| line.trim_start_matches(['#', ' ', '`']));
-    let line = line.into_iter().find(|line| line.starts_with(begin)).expect("the line");
-    line.split('`').next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 /// Name and `resourceVersion` of all that the manifest makes.
@@ -50,7 +42,7 @@ fn served(cluster: &Cluster) {
 }
 
 pub(crate) fn it_is_taken_and_a_second_time_changes_nothing(cluster: &Cluster) {
-    let line = printed("docs/kubernetes.md", "kubectl apply --server-side");
+    let line = printed_line("docs/kubernetes.md", "kubectl apply --server-side");
     assert_eq!(line, "kubectl apply --server-side -f manifests/install.yaml");
     let said = cluster.lines(&top(), &line).ok();
     assert!(said.contains("deployment.apps/restpipe-webhook serverside-applied"), "{said}");
@@ -97,8 +89,8 @@ pub(crate) fn it_is_taken_and_a_second_time_changes_nothing(cluster: &Cluster) {
 /// By the lines of its header: without `--server-side`, over what is there, and then away.
 pub(crate) fn it_goes_as_its_header_says(cluster: &Cluster) {
     let file = "manifests/install.yaml";
-    cluster.lines(&manifests(), &printed(file, "kubectl apply")).ok();
-    let delete = printed(file, "kubectl delete");
+    cluster.lines(&manifests(), &printed_line(file, "kubectl apply")).ok();
+    let delete = printed_line(file, "kubectl delete");
     assert_eq!(delete, "kubectl delete -f install.yaml");
     // No namespace is ever gone here: what is in it does not keep this one.
     cluster.lines(&manifests(), &format!("{delete} --wait=false")).ok();

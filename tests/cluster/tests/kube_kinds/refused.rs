@@ -9,6 +9,7 @@ const LINK: &str = "RestPipeLink";
 /// A name of 41 characters.
 const LONG: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const SERVER_NAME: &str = "<nil>: Invalid value: the name of a RestPipeServer is part of certificate and Service names: at most 40 characters, without dots";
+const SERVER_LETTER: &str = "<nil>: Invalid value: Services are named after a RestPipeServer, and the name of a Service begins with a letter: begin this one with a letter";
 const DNS: &str = r"'^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'";
 const LABEL: &str = "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'";
 const ADDRESS: &str =
@@ -310,13 +311,38 @@ fn the_name_of_a_server_is_short_and_without_dots() {
 }
 
 #[test]
-fn a_link_with_a_long_name_needs_a_hostname() {
+fn the_name_of_a_server_begins_with_a_letter_as_that_of_its_service_must() {
+    for name in ["1hub", "7", "0-hub"] {
+        refused_named(SERVER, name, "{}", SERVER_LETTER);
+    }
+    taken_named(SERVER, "h1", "{}");
+}
+
+#[test]
+fn the_name_of_a_link_has_at_most_63_characters_whatever_its_hostname_is() {
     let long = "a".repeat(64);
-    let reason = "<nil>: Invalid value: the name is the hostname unless spec.hostname is given: at most 63 characters then";
-    refused_named(LINK, &long, r#"{"server":{"name":"hub"}}"#, reason);
-    refused_named(LINK, &long, r#"{"server":{"name":"hub"},"hostname":null}"#, reason);
-    taken_named(LINK, &long, r#"{"server":{"name":"hub"},"hostname":"files"}"#);
+    let reason = "<nil>: Invalid value: the name of a RestPipeLink is a label of its Secret and its pods, and the hostname unless spec.hostname is given: at most 63 characters";
+    for name in [&long, &format!("{long}.{long}")] {
+        refused_named(LINK, name, r#"{"server":{"name":"hub"}}"#, reason);
+        refused_named(LINK, name, r#"{"server":{"name":"hub"},"hostname":null}"#, reason);
+        refused_named(LINK, name, r#"{"server":{"name":"hub"},"hostname":"files"}"#, reason);
+    }
     taken_named(LINK, &long[1..], r#"{"server":{"name":"hub"}}"#);
+    taken_named(LINK, &long[1..], r#"{"server":{"name":"hub"},"hostname":"files"}"#);
     let hostname = format!(r#"{{"server":{{"name":"hub"}},"hostname":"{long}"}}"#);
     refused(LINK, &hostname, "spec.hostname: Too long: may not be more than 63 bytes");
+}
+
+#[test]
+fn a_link_to_an_external_server_is_suspended_there() {
+    let reason = "spec: Invalid value: a link to an external server can't be suspended here, that server would not know of it: suspend it where the server is";
+    let link = |suspend: bool| {
+        format!(
+            r#"{{"server":{{"external":{{"address":"h:1","serverName":"h","secretName":"s"}}}},"suspend":{suspend}}}"#
+        )
+    };
+    refused(LINK, &link(true), reason);
+    taken(LINK, &link(false));
+    taken(LINK, r#"{"server":{"name":"hub"},"suspend":true}"#);
+    taken(LINK, r#"{"server":{"name":"hub","external":null},"suspend":true}"#);
 }

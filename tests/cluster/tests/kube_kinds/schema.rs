@@ -1,6 +1,6 @@
 //! The definitions as a whole.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{cluster, object};
 
@@ -123,11 +123,49 @@ fn every_field_that_a_user_writes_has_a_limit_and_a_description() {
         let status = &schema["properties"]["status"];
         let mut found = Vec::new();
         lacking("status", status, &mut found);
-        // The type of conditions is Kubernetes' own.
-        found.retain(|one| !one.starts_with("status.conditions[]"));
         assert!(found.is_empty(), "{name} lacks\n{}", found.join("\n"));
         assert_eq!(status["properties"]["conditions"]["x-kubernetes-list-type"], "map");
     }
+}
+
+#[test]
+fn a_status_has_only_conditions_and_times_that_every_reader_takes() {
+    let cluster = cluster();
+    let space = cluster.namespace("readable");
+    space.apply(&object("RestPipeLink", "files", r#"{"server":{"name":"hub"}}"#));
+    let set = |condition: Value, since: &str| {
+        let connection = json!({"instance": "i", "server": "s", "address": "a", "since": since});
+        let body = json!({"status": {"conditions": [condition], "connections": [connection]}});
+        let body = body.to_string();
+        let patch = ["patch", "rpl/files", "--subresource=status", "--type=merge", "-p", &body];
+        space.try_kubectl(&patch)
+    };
+    let good = json!({"type": "Ready", "status": "True", "reason": "Ready", "message": "m",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let now = "2026-11-22T08:00:00Z";
+    set(good.clone(), now).ok();
+    for (field, value, said) in [
+        ("type", "T".repeat(317), "may not be more than 316 bytes"),
+        ("reason", "R".repeat(1025), "may not be more than 1024 bytes"),
+        ("message", "m".repeat(32_769), "may not be more than 32768 bytes"),
+        ("status", "Maybe".to_owned(), r#"supported values: "True", "False", "Unknown""#),
+        ("lastTransitionTime", "2020-01-01T00:00:00+99:99".to_owned(), "should match"),
+    ] {
+        let mut bad = good.clone();
+        bad[field] = value.into();
+        let refused = set(bad, now).refused();
+        assert!(refused.contains(field) && refused.contains(said), "{field}: {refused}");
+    }
+    // The API server takes all of these for times, and who reads them does not.
+    for since in ["2020-01-01T00:00:00+99:99", "2020-01-01t00:00:00x5z", "2020-01-01T00:00:00ZT"] {
+        let refused = set(good.clone(), since).refused();
+        assert!(refused.contains("connections[0].since in body should match"), "{refused}");
+    }
+    for since in ["9999-12-30T22:00:01Z", "9999-12-31T23:59:59Z"] {
+        let refused = set(good.clone(), since).refused();
+        assert!(refused.contains("the last time that can be read is 9999-12-30T"), "{refused}");
+    }
+    set(good, "9999-12-30T22:00:00Z").ok();
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(crate) fn tls(cluster: &Cluster) -> Option<Contents> {
     cluster.secret(SYSTEM, "restpipe-webhook-tls")
 }
 
-fn count(pem: &[u8]) -> usize {
+pub(crate) fn count(pem: &[u8]) -> usize {
     String::from_utf8_lossy(pem).matches("BEGIN CERTIFICATE").count()
 }
 

@@ -108,7 +108,8 @@ fn pods_that_do_not_ask_are_not_touched() {
     }
     // Not asked for pods of the operator's own namespace and of Kubernetes', nor for what a
     // kubelet runs from files.
-    for namespace in [SYSTEM, "kube-system"] {
+    cluster.namespace("kube-flannel");
+    for namespace in [SYSTEM, "kube-system", "kube-flannel"] {
         let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
         let body = pod("own", json!({"restpipe.io/link": "files"})).to_string();
         let answer = cluster.request("POST", &path, &body);

@@ -4,11 +4,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use restpipe_cluster_tests::{Namespace, Operator, SETTLE_TIME, SYSTEM, eventually};
-use serde_json::json;
+use restpipe_cluster_tests::{Namespace, Operator, SETTLE_TIME, SYSTEM, eventually, sh, x509};
+use serde_json::{Value, json};
 
-use crate::certificate::{NOTICED, tls};
-use crate::{alone, create, created, has_sidecar, pod};
+use crate::certificate::{NOTICED, bundle, count, tls};
+use crate::{alone, create, create_with, created, has_sidecar, pod};
 
 /// Annotated pods that are created, and as many that are not annotated.
 const PODS: usize = 1000;
@@ -22,6 +22,13 @@ const ROLLOUTS: usize = 5;
 /// Restarts of the API server meanwhile.
 const RESTARTS: usize = 2;
 
+/// How long a former CA is trusted: several times what a webhook takes to serve with the leaf of the
+/// new one.
+const OVERLAP: Duration = Duration::from_secs(10);
+
+/// After this rotation the next one waits until no former CA is trusted.
+const FORGETS_AT: usize = 12;
+
 /// An apiserver that was killed is back within this time.
 const API_TIME: Duration = Duration::from_secs(60);
 
@@ -30,7 +37,6 @@ fn while_no_webhook_is_there_annotated_pods_are_refused_and_others_are_not() {
     let mut operator = alone();
     let cluster = operator.release.cluster.clone();
     let space = cluster.namespace("away");
-    let annotated = |name: &str| pod(name, json!({"restpipe.io/link": "files"}));
     created(&space, &annotated("before"));
     operator.kill_webhooks();
     let answer = create(&space, &annotated("meanwhile"));
@@ -56,6 +62,10 @@ fn while_no_webhook_is_there_annotated_pods_are_refused_and_others_are_not() {
     assert!(has_sidecar(&space.get(&["pod/after"])));
 }
 
+fn annotated(name: &str) -> Value {
+    pod(name, json!({"restpipe.io/link": "files"}))
+}
+
 /// What became of the pods.
 #[derive(Default)]
 struct Tally {
@@ -65,6 +75,8 @@ struct Tally {
     plain: AtomicUsize,
     /// Answers while the API server was away.
     retried: AtomicUsize,
+    /// Raised when the API server goes and when it is back: odd while it is away.
+    outages: AtomicUsize,
     /// What must not be.
     wrong: Mutex<Vec<String>>,
     stop: AtomicBool,
@@ -77,16 +89,17 @@ impl Tally {
 
     /// Creates one pod, again and again while the API server is away.
     fn one(&self, space: &Namespace<'_>, name: &str, annotated: bool) {
-        let annotations =
-            if annotated { json!({"restpipe.io/link": "files"}) } else { json!({"a": "b"}) };
-        let wanted = pod(name, annotations);
+        let wanted = if annotated { self::annotated(name) } else { pod(name, json!({"a": "b"})) };
         let path = format!("/api/v1/namespaces/{}/pods/{name}", space.name);
         while !self.stop.load(Ordering::Relaxed) {
+            let before = self.outages.load(Ordering::SeqCst);
             let mut answer = create(space, &wanted);
             if answer.code == 409 {
                 // Made before the API server was killed, and not answered: what is there counts.
                 answer = space.cluster.request("GET", &path, "");
             }
+            // At some time between the question and the answer.
+            let away = before % 2 == 1 || self.outages.load(Ordering::SeqCst) != before;
             match answer.code {
                 200 | 201 if has_sidecar(&answer.body) == annotated => {
                     let count = if annotated { &self.annotated } else { &self.plain };
@@ -98,7 +111,9 @@ impl Tally {
                         .wrong(format!("{name} (annotated: {annotated}) was let in otherwise"));
                 }
                 // Nobody there, or one that is just starting and has not read who may do what.
-                0 | 401 | 403 | 500 | 503 | 504 if !answer.message().contains("webhook") => {
+                0 | 401 | 403 | 500 | 503 | 504
+                    if away && !answer.message().contains("webhook") =>
+                {
                     self.retried.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(100));
                 }
@@ -135,11 +150,43 @@ fn rotate(operator: &Operator, number: usize) {
     });
 }
 
+/// Waits until each webhook serves with the leaf that is there now.
+fn all_serve_with_it(operator: &Operator) {
+    eventually("every webhook serves with the newest leaf", SETTLE_TIME, || {
+        let files = tls(&operator.release.cluster).ok_or("it cannot be read")?;
+        let wanted = x509(&files["tls.crt"], "-serial");
+        for (_, address) in &operator.webhooks {
+            let ask = format!("openssl s_client -connect {address} </dev/null 2>/dev/null");
+            let found = sh(&format!("{ask} | openssl x509 -noout -serial"), &[]).result()?;
+            if found != wanted {
+                return Err(format!("{address} serves with {found}, not {wanted}"));
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Waits until one CA only is trusted. Pods are injected then.
+fn former_cas_go(operator: &Operator, space: &Namespace<'_>) {
+    eventually("the former CAs leave the bundle", OVERLAP + NOTICED, || {
+        let roots = count(&bundle(&operator.release.cluster));
+        if roots == 1 { Ok(()) } else { Err(format!("{roots} CAs")) }
+    });
+    for _ in &operator.webhooks {
+        let answer = create_with(space, &annotated("trial"), "?dryRun=All");
+        assert_eq!(answer.code, 201, "{}", answer.message());
+        assert!(has_sidecar(&answer.body), "{:#}", answer.body);
+    }
+}
+
 #[test]
 fn a_thousand_pods_are_created_during_rotations_rollouts_and_restarts_and_none_is_let_in_wrongly() {
     let mut operator = alone();
     let cluster = operator.release.cluster.clone();
     let space = cluster.namespace("thousand");
+    operator.stop_controller();
+    let overlap = format!("--webhook-ca-overlap={}s", OVERLAP.as_secs());
+    operator.start_controller_with("restpipe-controller-rollout", &[&overlap]);
     operator.add_webhook();
     let tally = Tally::default();
     let next = AtomicUsize::new(0);
@@ -169,6 +216,13 @@ fn a_thousand_pods_are_created_during_rotations_rollouts_and_restarts_and_none_i
         let mut retired = Vec::new();
         for number in 0..ROTATIONS {
             rotate(&operator, number);
+            if number % (ROTATIONS / ROLLOUTS) == 0 {
+                // Each generation of webhooks, before the next one comes in its place.
+                all_serve_with_it(&operator);
+            }
+            if number == FORGETS_AT {
+                former_cas_go(&operator, &space);
+            }
             changes.fetch_add(1, Ordering::Relaxed);
             if number % (ROTATIONS / ROLLOUTS) == 1 {
                 // As a Deployment with maxUnavailable 0 does it.
@@ -179,11 +233,21 @@ fn a_thousand_pods_are_created_during_rotations_rollouts_and_restarts_and_none_i
                 changes.fetch_add(1, Ordering::Relaxed);
             }
             if number % (ROTATIONS / RESTARTS) == 5 {
+                // The time of the former CA goes on while no webhook can learn of the new leaf.
+                all_serve_with_it(&operator);
+                tally.outages.fetch_add(1, Ordering::SeqCst);
                 cluster.control(&["kill9", "apiserver"]);
-                cluster.control(&["start", "apiserver"]);
+                // Not sooner, so that it is asked for pods while it is away.
                 changes.fetch_add(1, Ordering::Relaxed);
+                cluster.control(&["start", "apiserver"]);
+                eventually("pods are injected again", API_TIME, || {
+                    let answer = create_with(&space, &annotated("trial"), "?dryRun=All");
+                    if answer.code == 201 { Ok(()) } else { Err(answer.message().to_owned()) }
+                });
+                tally.outages.fetch_add(1, Ordering::SeqCst);
             }
         }
+        all_serve_with_it(&operator);
         eventually("all pods are created", Duration::from_secs(120), || {
             let (annotated, plain) =
                 (tally.annotated.load(Ordering::Relaxed), tally.plain.load(Ordering::Relaxed));
@@ -195,10 +259,13 @@ fn a_thousand_pods_are_created_during_rotations_rollouts_and_restarts_and_none_i
             }
         });
     });
+    operator.stop_controller();
+    operator.start_controller("restpipe-controller-after");
     let wrong = tally.wrong.into_inner().expect("nobody panics with it");
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), 2 * PODS, wrong.join("\n"));
     assert_eq!(tally.annotated.into_inner(), PODS);
     assert_eq!(tally.plain.into_inner(), PODS);
+    assert!(tally.retried.into_inner() > 0, "nobody has met with an API server that was away");
     // What the API server has stored, not only what it has answered.
     let pods = space.get(&["pods"]);
     let pods = pods["items"].as_array().expect("a list");

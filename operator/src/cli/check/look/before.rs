@@ -35,6 +35,15 @@ const OF_THE_RELEASE: [(&str, &str); 8] = [
 const OF_A_WATCHED_NAMESPACE: [(&str, &str); 2] =
     [("rbac.authorization.k8s.io", "roles"), ("rbac.authorization.k8s.io", "rolebindings")];
 
+/// What else Kubernetes asks of who makes such a thing with rights that they do not have themselves:
+/// the verb, and on what.
+const TO_GIVE_RIGHTS: [(&str, &str, &str); 4] = [
+    ("clusterroles", "escalate", "clusterroles"),
+    ("clusterrolebindings", "bind", "clusterroles"),
+    ("roles", "escalate", "roles"),
+    ("rolebindings", "bind", "roles"),
+];
+
 impl Cluster {
     /// Whether the one who asks may install the chart.
     pub(in crate::cli::check) async fn may_be_installed(&self, report: &mut Report) {
@@ -62,15 +71,44 @@ impl Cluster {
         resource: &str,
         namespace: Option<&str>,
     ) {
-        let place = namespace.map(|namespace| format!(" in {namespace}")).unwrap_or_default();
-        let check = format!("you may create {resource}{place}");
+        let check = format!("you may create {resource}{}", place(namespace));
         match self.may("create", group, resource, namespace).await {
-            Ok(true) => report.ok(SECTION, check),
+            Ok(true) => {
+                report.ok(SECTION, check);
+                for (made, verb, roles) in TO_GIVE_RIGHTS {
+                    if made == resource {
+                        self.may_give_rights(report, (group, verb, roles), made, namespace).await;
+                    }
+                }
+            }
             Ok(false) => report.failed(
                 SECTION,
                 check,
                 "you may not",
                 "have somebody install who is cluster-admin",
+            ),
+            Err(error) => report.skipped(SECTION, check, &causes(&error)),
+        }
+    }
+
+    /// Whether what they may make may have rights in it that they do not have themselves.
+    async fn may_give_rights(
+        &self,
+        report: &mut Report,
+        (group, verb, roles): (&str, &str, &str),
+        made: &str,
+        namespace: Option<&str>,
+    ) {
+        let check = format!("you may {verb} {roles}{}", place(namespace));
+        match self.may(verb, group, roles, namespace).await {
+            Ok(true) => report.ok(SECTION, check),
+            Ok(false) => report.warning(
+                SECTION,
+                check,
+                &format!(
+                    "you may not: {made} that give more rights than you have yourself will be refused"
+                ),
+                "have somebody install who is cluster-admin, unless you have all rights that the chart gives to its parts",
             ),
             Err(error) => report.skipped(SECTION, check, &causes(&error)),
         }
@@ -100,4 +138,8 @@ impl Cluster {
             Err(error) => cannot(report, SECTION, check, &error),
         }
     }
+}
+
+fn place(namespace: Option<&str>) -> String {
+    namespace.map(|namespace| format!(" in {namespace}")).unwrap_or_default()
 }

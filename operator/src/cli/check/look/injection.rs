@@ -6,18 +6,35 @@ use std::time::SystemTime;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
+use kube::core::Status;
 use restpipe_api::pods;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Cluster, TIMEOUT};
+use super::Cluster;
 use crate::cli::check::report::Report;
+use crate::cli::target::TIMEOUT;
 use crate::process::causes;
 
 const CHECK: &str = "an annotated pod gets its sidecar";
 
 /// Where a pod is tried, without making one.
 const NAMESPACE: &str = "default";
+
+/// What the chart calls the webhook. The API server names it where the webhook refuses a pod, or
+/// cannot be asked.
+const WEBHOOK: &str = "inject.restpipe.io";
+
+/// What the API server says, whatever the status, where a webhook refuses, a policy does, or a
+/// webhook cannot be asked.
+const OF_ADMISSION: [&str; 3] = ["denied the request", "denied request", "failed calling webhook"];
+
+/// Whether it was not our webhook that kept the pod out: a quota, a policy, or another webhook.
+fn is_of_others(status: &Status) -> bool {
+    let said = |words: &&str| status.message.contains(*words);
+    let refused = status.is_forbidden() || OF_ADMISSION.iter().any(said);
+    refused && !status.message.contains(WEBHOOK)
+}
 
 impl Cluster {
     pub(super) async fn injection(&self, report: &mut Report, section: &'static str) {
@@ -56,6 +73,14 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 let hint = "name one that is there with --namespace";
                 report.failed(section, CHECK, &status.message, hint);
+            }
+            Err(kube::Error::Api(status)) if is_of_others(&status) => {
+                let message = format!(
+                    "cannot be tried in {namespace}, where something else keeps pods out: {}",
+                    status.message
+                );
+                let hint = "name a namespace that takes pods with --namespace";
+                report.warning(section, CHECK, &message, hint);
             }
             Err(error) => {
                 let name = &self.options.webhook_service;
@@ -133,5 +158,53 @@ impl Cluster {
         let info = restpipe_identity::inspect(leaf)?;
         let left = info.not_after.duration_since(SystemTime::now()).unwrap_or_default();
         Ok(humantime::format_duration(std::time::Duration::from_secs(left.as_secs())).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_a_pod_out_is_told_apart() {
+        let of_others = |code: u16, reason: &str, message: &str| {
+            is_of_others(&Status::failure(message, reason).with_code(code))
+        };
+        for (code, reason, message) in [
+            (403, "Forbidden", r#"pods "a" is forbidden: exceeded quota: none, requested: pods=1"#),
+            (
+                403,
+                "Forbidden",
+                r#"pods "a" is forbidden: violates PodSecurity "restricted:latest""#,
+            ),
+            (403, "Forbidden", r#"admission webhook "images.example" denied the request: no"#),
+            (400, "", r#"admission webhook "images.example" denied the request: no"#),
+            (
+                422,
+                "Invalid",
+                r#"pods "a" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
+            ),
+            (
+                500,
+                "InternalError",
+                r#"Internal error occurred: failed calling webhook "images.example": no answer"#,
+            ),
+        ] {
+            assert!(of_others(code, reason, message), "{message}");
+        }
+        for (code, reason, message) in [
+            (403, "Forbidden", r#"admission webhook "inject.restpipe.io" denied the request: no"#),
+            (400, "", r#"admission webhook "inject.restpipe.io" denied the request: no"#),
+            (
+                500,
+                "InternalError",
+                r#"Internal error occurred: failed calling webhook "inject.restpipe.io": no answer"#,
+            ),
+            // It may be what was injected that is wrong.
+            (422, "Invalid", r#"Pod "a" is invalid: spec.initContainers[0].image: Required value"#),
+            (500, "InternalError", "etcdserver: request timed out"),
+        ] {
+            assert!(!of_others(code, reason, message), "{message}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Pods, servers and links.
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use restpipe_api::condition::{READY, reason};
+use restpipe_api::condition::{IDENTITY_ISSUED, READY, reason};
 use restpipe_api::{MAX_NAMES_LISTED, RestPipeLink, RestPipeServer, pods};
 
 use super::{Cluster, cannot};
@@ -14,6 +14,11 @@ use crate::cli::check::report::Report;
 /// A certificate that ends sooner than this should have been renewed: leafs of the shortest
 /// allowed life, 10 min, are renewed with more than 3 min left.
 const ENDS_SOON: SignedDuration = SignedDuration::from_mins(2);
+
+const LINKS: &str = "links";
+
+/// What to do where the controller should have renewed something.
+const NOT_RENEWED: &str = "see the controller's log for why it was not renewed";
 
 impl Cluster {
     /// Whether all annotated pods have their sidecar.
@@ -38,6 +43,7 @@ impl Cluster {
     /// Whether the servers are ready.
     pub(in crate::cli::check) async fn servers(&self, report: &mut Report) {
         const SECTION: &str = "servers";
+        let now = Timestamp::now();
         let all = match self.list::<RestPipeServer>().await {
             Ok(all) => all,
             Err(error) => return cannot(report, SECTION, "can be listed", &error),
@@ -52,49 +58,48 @@ impl Cluster {
             );
             self.ready(report, SECTION, &name, &status.conditions, &hint);
             if let Some(identity) = &status.identity {
-                in_time(report, SECTION, &format!("{name}'s certificate"), &identity.not_after);
+                let what = format!("{name}'s certificate");
+                in_time(report, SECTION, &what, identity.not_after.0, now, NOT_RENEWED);
             }
             if let Some(ca) = &status.ca {
-                in_time(report, SECTION, &format!("{name}'s CA"), &ca.not_after);
+                let what = format!("{name}'s CA");
+                in_time(report, SECTION, &what, ca.not_after.0, now, NOT_RENEWED);
             }
         }
     }
 
     /// Whether the links are up.
     pub(in crate::cli::check) async fn links(&self, report: &mut Report) {
-        const SECTION: &str = "links";
+        let now = Timestamp::now();
         let all = match self.list::<RestPipeLink>().await {
             Ok(all) => all,
-            Err(error) => return cannot(report, SECTION, "can be listed", &error),
+            Err(error) => return cannot(report, LINKS, "can be listed", &error),
         };
-        for link in all {
-            let name = name_of(&link);
-            let status = link.status.unwrap_or_default();
+        for link in &all {
             let hint = format!(
                 "see `kubectl -n {} describe rpl {}`",
-                link.metadata.namespace.unwrap_or_default(),
-                link.metadata.name.unwrap_or_default()
+                link.namespace().unwrap_or_default(),
+                link.name_any()
             );
-            self.ready(report, SECTION, &name, &status.conditions, &hint);
-            if let Some(identity) = &status.identity {
-                in_time(report, SECTION, &format!("{name}'s certificate"), &identity.not_after);
-            }
+            let conditions = link.status.iter().flat_map(|status| &status.conditions);
+            self.ready(report, LINKS, &name_of(link), conditions, &hint);
+            certificate(report, link, now);
         }
     }
 
-    fn ready(
+    fn ready<'a>(
         &self,
         report: &mut Report,
         section: &'static str,
         name: &str,
-        conditions: &[Condition],
+        conditions: impl IntoIterator<Item = &'a Condition>,
         hint: &str,
     ) {
         // Somebody wants it so, or it is up to somebody outside of this cluster.
         let intended = [reason::SUSPENDED, reason::NO_PODS, reason::EXPORT_NOT_CONNECTED];
         let check = format!("{name} is ready");
         let said = |ready: &Condition| format!("{}: {}", ready.reason, ready.message);
-        match conditions.iter().find(|condition| condition.type_ == READY) {
+        match conditions.into_iter().find(|condition| condition.type_ == READY) {
             Some(ready) if ready.status == "True" => report.ok(section, check),
             Some(ready) if intended.contains(&&*ready.reason) => {
                 report.warning(section, check, &said(ready), hint);
@@ -109,11 +114,15 @@ impl Cluster {
     }
 }
 
-/// Whether it is annotated, and not on its way out.
+/// Whether it is annotated, and could be given a sidecar by being made anew: what has ended or is on
+/// its way out does not come again, and to what kubelet runs from files nothing can be added.
 fn asks_for_a_sidecar(pod: &Pod) -> bool {
     let annotations = pod.annotations();
     let asks = annotations.contains_key(pods::LINK) || annotations.contains_key(pods::SERVER);
-    asks && pod.metadata.deletion_timestamp.is_none()
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let ended = matches!(phase, Some("Succeeded" | "Failed"));
+    let ending = pod.metadata.deletion_timestamp.is_some();
+    asks && !ended && !ending && !annotations.contains_key(pods::MIRROR)
 }
 
 /// By the container itself: labels are copied by all kinds of tools.
@@ -126,23 +135,168 @@ fn name_of<K: ResourceExt>(object: &K) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Says something only where a renewal seems to have failed.
-fn in_time(report: &mut Report, section: &'static str, what: &str, end: &Time) {
-    let left = end.0.duration_since(Timestamp::now());
+/// Says something only where a link's certificate was not renewed, or has to be by somebody.
+fn certificate(report: &mut Report, link: &RestPipeLink, now: Timestamp) {
+    let Some(status) = &link.status else { return };
+    let Some(identity) = &status.identity else { return };
+    let (what, end) = (format!("{}'s certificate", name_of(link)), identity.not_after.0);
+    let cure = if link.spec.server.external.is_some() {
+        "have another one exported where the server is (`restpipe-operator export`), and apply it here".to_owned()
+    } else if identity.renewal_time.is_none() {
+        format!(
+            "`restpipe-operator export link/{} -n {}` gives a new one: bring it to the client",
+            link.name_any(),
+            link.namespace().unwrap_or_default()
+        )
+    } else {
+        NOT_RENEWED.to_owned()
+    };
+    // The link stays ready until its end: nothing else here tells of it.
+    let expiring = status.conditions.iter().find(|condition| {
+        condition.type_ == IDENTITY_ISSUED && condition.reason == reason::EXPORT_EXPIRING
+    });
+    match expiring.filter(|_| end > now) {
+        Some(condition) => {
+            report.warning(LINKS, format!("{what} is in time"), &condition.message, &cure);
+        }
+        None => in_time(report, LINKS, &what, end, now, &cure),
+    }
+}
+
+/// Says something only where a certificate has ended or is about to.
+fn in_time(
+    report: &mut Report,
+    section: &'static str,
+    what: &str,
+    end: Timestamp,
+    now: Timestamp,
+    cure: &str,
+) {
+    let left = end.duration_since(now);
     let check = format!("{what} is in time");
-    if left.is_negative() {
-        report.failed(
-            section,
-            check,
-            &format!("it ended at {}", end.0),
-            "see the controller's log for why it was not renewed",
-        );
+    if !left.is_positive() {
+        report.failed(section, check, &format!("it ended at {end}"), cure);
     } else if left < ENDS_SOON {
-        report.warning(
-            section,
-            check,
-            &format!("it ends at {}", end.0),
-            "see the controller's log for why it was not renewed",
-        );
+        report.warning(section, check, &format!("it ends at {end}"), cure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    /// Result, message and hint of the only look, if there was one.
+    fn said(report: &Report) -> Option<[String; 3]> {
+        let json = report.json();
+        let checks = json["checks"].as_array().expect("a list");
+        assert!(checks.len() < 2, "{json}");
+        let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+        checks.first().map(|check| ["result", "message", "hint"].map(|key| text(check, key)))
+    }
+
+    #[test]
+    fn of_a_certificate_that_is_renewed_in_time_nothing_is_said() {
+        let at = |end: &str| {
+            let mut report = Report::default();
+            let now = time("2026-01-01T00:10:00Z");
+            in_time(&mut report, "servers", "shop/hub's CA", time(end), now, NOT_RENEWED);
+            said(&report)
+        };
+        let words = |result: &str, message: &str| {
+            Some([result.to_owned(), message.to_owned(), NOT_RENEWED.to_owned()])
+        };
+        assert_eq!(at("2026-01-02T00:00:00Z"), None);
+        assert_eq!(at("2026-01-01T00:12:00Z"), None);
+        let soon = words("warning", "it ends at 2026-01-01T00:11:59Z");
+        assert_eq!(at("2026-01-01T00:11:59Z"), soon);
+        let ended = words("failed", "it ended at 2026-01-01T00:10:00Z");
+        assert_eq!(at("2026-01-01T00:10:00Z"), ended);
+        let long_ago = words("failed", "it ended at 2025-12-01T00:00:00Z");
+        assert_eq!(at("2025-12-01T00:00:00Z"), long_ago);
+    }
+
+    fn link(spec: &Value, reason: &str, end: &str, renewal: Option<&str>) -> RestPipeLink {
+        serde_json::from_value(json!({
+            "apiVersion": "restpipe.io/v1alpha1", "kind": "RestPipeLink",
+            "metadata": {"name": "plant-7", "namespace": "shop"}, "spec": spec,
+            "status": {
+                "conditions": [
+                    {"type": "IdentityIssued", "status": "True", "reason": reason,
+                        "message": "it ends soon", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                    {"type": "Ready", "status": "True", "reason": "Ready",
+                        "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                ],
+                "identity": {"secretName": "s", "name": "n", "serial": "01",
+                    "notBefore": "2026-01-01T00:00:00Z", "notAfter": end, "renewalTime": renewal},
+            },
+        }))
+        .expect("a link")
+    }
+
+    #[test]
+    fn an_exported_certificate_that_ends_within_weeks_is_a_warning_with_its_cure() {
+        let of = |link: &RestPipeLink| {
+            let mut report = Report::default();
+            certificate(&mut report, link, time("2026-03-20T00:00:00Z"));
+            said(&report)
+        };
+        let here = json!({"server": {"name": "hub"}, "export": {}});
+        let (soon, later) = ("2026-04-01T00:00:00Z", "2026-06-01T00:00:00Z");
+        assert_eq!(of(&link(&here, "Issued", later, None)), None);
+        let [result, message, hint] =
+            of(&link(&here, "ExportExpiring", soon, None)).expect("a warning");
+        assert_eq!((&*result, &*message), ("warning", "it ends soon"));
+        assert!(hint.contains("`restpipe-operator export link/plant-7 -n shop`"), "{hint}");
+
+        // One that came from elsewhere is made where it came from.
+        let external = json!({"server": {"external":
+            {"address": "h:1", "serverName": "h", "secretName": "s"}}});
+        let [result, _, hint] =
+            of(&link(&external, "ExportExpiring", soon, None)).expect("a warning");
+        assert!(result == "warning" && hint.contains("where the server is"), "{hint}");
+
+        // What has ended is worse than what is about to.
+        let ended = link(&here, "ExportExpiring", "2026-03-19T00:00:00Z", None);
+        let [result, message, hint] = of(&ended).expect("a failure");
+        assert_eq!((&*result, &*message), ("failed", "it ended at 2026-03-19T00:00:00Z"));
+        assert!(hint.contains("restpipe-operator export"), "{hint}");
+
+        // The controller's own it renews by itself.
+        let own = json!({"server": {"name": "hub"}});
+        let renewed = Some("2026-03-19T16:00:00Z");
+        assert_eq!(of(&link(&own, "Issued", "2026-03-20T08:00:00Z", renewed)), None);
+        let [result, _, hint] =
+            of(&link(&own, "Issued", "2026-03-20T00:01:00Z", renewed)).expect("a warning");
+        assert_eq!((&*result, &*hint), ("warning", NOT_RENEWED));
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_or_that_kubelet_runs_from_a_file_misses_no_sidecar() {
+        let asks = |more: Value| {
+            let mut pod = json!({
+                "metadata": {"name": "a", "annotations": {"restpipe.io/link": "files"}},
+                "spec": {"containers": []}, "status": {"phase": "Running"},
+            });
+            json_patch::merge(&mut pod, &more);
+            asks_for_a_sidecar(&serde_json::from_value(pod).expect("a pod"))
+        };
+        let phase = |phase: &str| json!({"status": {"phase": phase}});
+        let annotations = |all: Value| json!({"metadata": {"annotations": all}});
+        assert!(asks(json!({})));
+        assert!(asks(phase("Pending")));
+        assert!(asks(json!({"status": null})));
+        assert!(asks(annotations(json!({"restpipe.io/link": null, "restpipe.io/server": "hub"}))));
+
+        assert!(!asks(annotations(json!({"restpipe.io/link": null}))));
+        assert!(!asks(phase("Succeeded")));
+        assert!(!asks(phase("Failed")));
+        assert!(!asks(annotations(json!({"kubernetes.io/config.mirror": "hash"}))));
+        assert!(!asks(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})));
     }
 }

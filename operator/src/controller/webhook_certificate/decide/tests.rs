@@ -2,6 +2,9 @@ use super::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// The default.
+const OLD_CA_STAYS: Duration = Duration::from_secs(600);
+
 /// A cluster that does what it is told, with a clock that is moved by hand.
 struct World {
     facts: Facts,
@@ -26,7 +29,7 @@ impl World {
     fn settle(&mut self) -> Duration {
         self.done.clear();
         loop {
-            match next(&self.facts, self.now).expect("a step") {
+            match next(&self.facts, OLD_CA_STAYS, self.now).expect("a step") {
                 Step::StoreCa { data, renewed, .. } => {
                     self.done.push("store");
                     self.facts.ca = Some(data);
