@@ -16,6 +16,10 @@ stop_patience=5
 kill_patience=30
 # Seconds between two looks at something that is waited for.
 look_again=0.1
+# By how many percent the memory of a process may grow before garbage is
+# collected. Of 100, which is Go's own, an apiserver took 97 s of processor time
+# for a thousand links, of 400 it took 70.
+go_garbage=400
 # Lines of a log that are shown where something went wrong.
 log_lines=25
 
@@ -47,6 +51,8 @@ unit() {
         echo '    [ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"'
         echo 'done'
         [ -z "${unit_cgroup:-}" ] || echo "echo \$\$ >$(quoted "$unit_cgroup/cgroup.procs")"
+        # Almost all of them are in Go, and hold little: garbage may lie longer.
+        echo "export GOGC=$go_garbage"
         echo "cd $(quoted "$node")"
         echo "exec $(quoted "${enter[@]}" "$@")"
     } >"$node/units/$name"

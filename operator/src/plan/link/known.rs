@@ -44,7 +44,8 @@ pub(super) fn find(seen: &LinkSeen<'_>, view: &ServerView, now: SystemTime) -> O
         }
     };
     let owner = Owner::of(link, restpipe_api::pods::LINK);
-    let exported = verdict.exported;
+    // By the link itself, as the lifetime: the server may not have seen yet what has just changed.
+    let exported = link.spec.export.is_some();
     let duration = match &link.spec.export {
         Some(export) => duration_of(export.duration.as_deref(), LONG_LEAF_LIFETIME),
         None => view.duration,
@@ -131,7 +132,7 @@ fn issued(
     let (secret, until) = (names::link_secret(&seen.link.name_any()), rfc3339(info.not_after));
     let name = info.names.first().cloned().unwrap_or_default();
     let mut text = format!("the Secret {secret} holds a certificate for {name} until {until}");
-    if !verdict.exported {
+    if seen.link.spec.export.is_none() {
         return Finding::good(IDENTITY_ISSUED, reason::ISSUED, text);
     }
     // What counts is the copy that is in use, if it can be seen. Pods here get theirs by themselves.

@@ -8,6 +8,20 @@ use restpipe_api::names::RENEW;
 
 use super::leafs::serial;
 use super::world::{DAY, World, info};
+use crate::plan::LinkPlan;
+
+#[test]
+fn a_link_that_is_exported_before_its_server_knows_it_is_issued_once() {
+    let mut world = World::with_clients(&["far"]);
+    let before = world.plan_server();
+    world.change("far", |link| link.spec.export = Some(Export::default()));
+    let issued_for = |plan: LinkPlan| {
+        let annotations = plan.secret.expect("it is issued").metadata.annotations;
+        annotations.unwrap_or_default().remove("restpipe.io/issued-for")
+    };
+    let early = issued_for(world.plan_link("far", &before));
+    assert_eq!(early, issued_for(world.plan_link("far", &world.plan_server())));
+}
 
 #[test]
 fn an_exported_leaf_lives_long_and_is_not_renewed_by_time() {

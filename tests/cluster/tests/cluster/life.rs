@@ -111,8 +111,11 @@ fn a_guest_s_pipes_are_closed_within_five_seconds_of_its_namespace_s_link() {
     );
     // Its app does not hear SIGTERM, so that its pod outlives the link: the end of the sidecar would
     // be the end of the pipe as well.
-    let deaf = crate::deployment("files", "link", "files", "").replace("trap exit", "trap ''");
-    guest.apply(&deaf.replace("sleep infinity & wait", "sleep infinity"));
+    let deaf = crate::deployment("files", "link", "files", "")
+        .replace("trap exit", "trap ''")
+        .replace("sleep infinity & wait", "sleep infinity")
+        .replace("terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds: 120");
+    guest.apply(&deaf);
     guest.condition("rpl/files", "Ready", "True", POD_TIME);
     host.curl("deploy/hub", "/client/guest/time").ok();
 
@@ -135,6 +138,7 @@ fn a_guest_s_pipes_are_closed_within_five_seconds_of_its_namespace_s_link() {
     assert!(was_there.elapsed() < CUT_OFF, "{:?}", was_there.elapsed());
     let pods = guest.kubectl(&["get", "pods", "-l", "app=files", "-o", "name"]);
     assert!(!pods.is_empty(), "the pod has ended, and its pipe with it");
+    guest.kubectl(&["delete", "pods", "-l", "app=files", "--grace-period=0", "--force"]);
     host.condition("rps/hub", "Ready", "True", SETTLE_TIME);
 }
 

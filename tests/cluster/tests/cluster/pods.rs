@@ -78,7 +78,7 @@ spec:
 }
 
 #[test]
-fn pods_of_a_namespace_with_restricted_security_take_the_sidecar() {
+fn pods_of_a_namespace_with_restricted_security_take_the_sidecar_which_has_no_token() {
     let shared = crate::shared();
     let space = shared.cluster.namespace("restricted");
     space.kubectl(&[
@@ -90,25 +90,13 @@ fn pods_of_a_namespace_with_restricted_security_take_the_sidecar() {
     space.apply(&crate::pair(""));
     space.condition("rpl/files", "Ready", "True", POD_TIME);
     space.curl("deploy/files", "/server/time").ok();
-}
-
-#[test]
-fn the_token_of_a_pod_is_its_app_s_and_not_the_sidecar_s() {
-    let shared = crate::shared();
-    let space = shared.cluster.namespace("tokens");
-    // Nothing of it has to run: what counts is what the API server has made of the pods.
-    space.apply(&crate::pair(""));
     let tokens = |container: &Value| {
         let mounts = container["volumeMounts"].as_array().into_iter().flatten();
         let names = mounts.filter_map(|mount| mount["name"].as_str());
         names.filter(|name| name.starts_with("kube-api-access-")).count()
     };
     for app in ["hub", "files"] {
-        let spec = eventually("there is a pod", POD_TIME, || {
-            let pods = space.get(&["pods", "-l", &format!("app={app}")]);
-            let spec = pods["items"][0]["spec"].clone();
-            if spec.is_object() { Ok(spec) } else { Err(pods.to_string()) }
-        });
+        let spec = &space.get(&["pods", "-l", &format!("app={app}")])["items"][0]["spec"];
         let sidecar = &spec["initContainers"][0];
         assert_eq!(sidecar["name"], "restpipe", "{spec:#}");
         assert_eq!(tokens(sidecar), 0, "{sidecar:#}");

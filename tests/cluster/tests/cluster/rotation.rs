@@ -97,6 +97,7 @@ fn certificates_and_the_ca_are_replaced_under_traffic_without_a_failed_call() {
     for (traffic, what) in [(there, "to the server"), (back, "to the client")] {
         let sum = traffic.stop();
         sum.none_failed(what, LONGEST_CALL);
-        assert!(sum.good > 1000, "{sum:?}");
+        // A busy machine makes a call take a tenth of a second.
+        assert!(sum.good > 300, "{sum:?}");
     }
 }

@@ -217,7 +217,7 @@ fn a_link_that_is_deleted_or_not_permitted_any_more_is_cut_off() {
     let since = Instant::now();
     space.kubectl(&["delete", "rpl/files"]);
     is_cut_off(&files, since);
-    counts(&space, &json!({"declared": 1, "accepted": 0, "suspended": 0, "connected": 0}));
+    counts(&space, &json!({"declared": 2, "accepted": 0, "suspended": 0, "connected": 0}));
     assert!(!controller_log(&operator).contains("panicked"));
 }
 
