@@ -36,7 +36,7 @@ pub struct Options {
     )]
     pub admin: SocketAddr,
 
-    /// What is logged: error, warn, info, debug or trace, or a filter such as info,kube=debug.
+    /// What is logged: off, error, warn, info, debug or trace, or a filter such as info,kube=debug.
     #[arg(long, env = "RESTPIPE_OPERATOR_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 

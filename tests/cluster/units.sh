@@ -64,9 +64,10 @@ unit() {
 started_at() {
     local stat
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
-    # Behind the name, which may hold anything; the first is the state.
+    # Behind the name, which may hold anything; the first is the state. A process
+    # is a zombie as soon as its first thread is: the others hold its ports still.
     set -- ${stat##*) }
-    [ "$1" = Z ] || echo "${20}"
+    [ "$1" = Z ] && [ "${18}" -le 1 ] || echo "${20}"
 }
 
 # unit_pid NAME: the id of its process if it lives.

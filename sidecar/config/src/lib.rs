@@ -21,6 +21,7 @@ mod layers;
 mod legacy;
 mod list;
 mod load;
+mod log_filter;
 mod markdown;
 mod number;
 mod one_line;
@@ -40,6 +41,7 @@ pub use host::{Host, HostPort, Hostname, InstanceName, NameSuffix, ServerAddress
 pub use legacy::{LEGACY_NAMES, LegacyName};
 pub use list::List;
 pub use load::load;
+pub use log_filter::is_log_filter;
 pub use markdown::settings_table;
 pub use number::{ByteSize, Count, Version};
 pub use one_line::{one_line, one_line_with};

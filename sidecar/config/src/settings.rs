@@ -152,7 +152,7 @@ pub struct HookSettings {
 /// What is told about all that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TelemetrySettings {
-    /// What is logged, in the words of tracing's `EnvFilter`; not checked here.
+    /// What is logged: to be checked by [`is_log_filter`](crate::is_log_filter).
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,

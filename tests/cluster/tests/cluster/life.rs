@@ -99,7 +99,7 @@ fn a_namespace_with_a_server_and_links_is_deleted_without_a_rest() {
 }
 
 #[test]
-fn a_guest_s_pipes_are_closed_within_five_seconds_of_its_namespace_s_link() {
+fn a_namespace_that_is_deleted_takes_its_links_and_their_pipes_along() {
     let shared = crate::shared();
     let (host, guest) = (shared.cluster.namespace("host"), shared.cluster.namespace("guest"));
     host.apply(
@@ -109,13 +109,7 @@ fn a_guest_s_pipes_are_closed_within_five_seconds_of_its_namespace_s_link() {
     guest.apply(
         "apiVersion: restpipe.io/v1alpha1\nkind: RestPipeLink\nmetadata: {name: files}\nspec: {server: {name: hub, namespace: host}, hostname: guest}\n",
     );
-    // Its app does not hear SIGTERM, so that its pod outlives the link: the end of the sidecar would
-    // be the end of the pipe as well.
-    let deaf = crate::deployment("files", "link", "files", "")
-        .replace("trap exit", "trap ''")
-        .replace("sleep infinity & wait", "sleep infinity")
-        .replace("terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds: 120");
-    guest.apply(&deaf);
+    guest.apply(&crate::deployment("files", "link", "files", ""));
     guest.condition("rpl/files", "Ready", "True", POD_TIME);
     host.curl("deploy/hub", "/client/guest/time").ok();
 
@@ -136,9 +130,12 @@ fn a_guest_s_pipes_are_closed_within_five_seconds_of_its_namespace_s_link() {
         if peers.output.contains(r#""peers":[]"#) { Ok(()) } else { Err(peers.output) }
     });
     assert!(was_there.elapsed() < CUT_OFF, "{:?}", was_there.elapsed());
-    let pods = guest.kubectl(&["get", "pods", "-l", "app=files", "-o", "name"]);
-    assert!(!pods.is_empty(), "the pod has ended, and its pipe with it");
-    guest.kubectl(&["delete", "pods", "-l", "app=files", "--grace-period=0", "--force"]);
+    // Kubernetes ends the pods of a namespace before it deletes anything else, so this link held
+    // nobody any more. None of it keeps the namespace.
+    eventually("the namespace is gone", POD_TIME, || match guest.find(&["namespace/guest"]) {
+        None => Ok(()),
+        Some(namespace) => Err(namespace["status"].to_string()),
+    });
     host.condition("rps/hub", "Ready", "True", SETTLE_TIME);
 }
 
