@@ -62,6 +62,24 @@ openssl ca -batch -config {name}.cnf -selfsign -keyfile {name}.key -in {name}.cs
         ));
     }
 
+    /// A server's leaf by openssl, of a CA of [`Self::dated_ca`], as FILE.crt and FILE.key.
+    pub(crate) fn dated_leaf(&self, file: &str, name: &str, ca: &str, from: &str, until: &str) {
+        self.sh(&format!(
+            r#"
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}.key 2>/dev/null
+openssl req -new -key {file}.key -subj /CN={file} -out {file}.csr
+cat >{file}.ext <<EXT
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:{name}
+authorityKeyIdentifier = keyid
+EXT
+openssl ca -batch -config {ca}.cnf -cert {ca}.crt -keyfile {ca}.key -in {file}.csr -out {file}.crt \
+    -notext -extfile {file}.ext -startdate {from} -enddate {until} 2>/dev/null
+"#
+        ));
+    }
+
     /// Puts files into a Secret, which is made or replaced; `files` are of the form `KEY=FILE`.
     pub(crate) fn secret(&self, space: &Namespace<'_>, name: &str, files: &[(&str, &str)]) {
         let mut args = vec!["create", "secret", "generic", name];

@@ -54,6 +54,35 @@ fn another_server_at_the_address_is_a_name_mismatch_or_an_unknown_ca() {
 }
 
 #[test]
+fn a_certificate_out_of_its_time_has_ended_or_is_a_matter_of_clocks() {
+    let operator = shared();
+    let space = operator.release.cluster.namespace("times");
+    let pki = Pki::new();
+    pki.dated_ca("corp", "200101000000Z", "490101000000Z");
+    pki.secret(&space, "corp-ca", &[("tls.crt", "corp.crt"), ("tls.key", "corp.key")]);
+    space.apply(&server("hub", "{identity: {caSecretName: corp-ca}}"));
+    space
+        .apply(&(link("files", "{server: {name: hub}}") + &link("tapes", "{server: {name: hub}}")));
+    issued(&space);
+    let _web = hub(&space, "web-1");
+    // No node would show such a certificate.
+    let start = |file: &str, from: &str, until: &str| {
+        pki.dated_leaf(file, "hub.times.servers.restpipe", "corp", from, until);
+        let address = format!("{}:7072", address_of_a_pod());
+        let [cert, key] = ["crt", "key"].map(|end| pki.path(&format!("{file}.{end}")));
+        let shows = ["-accept", &address, "-cert", &cert, "-key", &key, "-alpn", "restpipe/2"];
+        let args = [&["s_server", "-quiet"], &shows[..]].concat();
+        (Process::start(file, "openssl", &args, &[]), address)
+    };
+    let (_ended, ended) = start("ended", "200101000000Z", "210101000000Z");
+    let (_early, early) = start("early", "480101000000Z", "490101000000Z");
+    let _files = client(&space, "files-1", "files", &ended);
+    let _tapes = client(&space, "tapes-1", "tapes", &early);
+    space.condition("rpl/files", "Connected", "False/CertificateExpired", SETTLE_TIME);
+    space.condition("rpl/tapes", "Connected", "False/ClockSkew", SETTLE_TIME);
+}
+
+#[test]
 fn a_name_that_cannot_be_looked_up_is_told() {
     let operator = shared();
     let space = operator.release.cluster.namespace("dns");
