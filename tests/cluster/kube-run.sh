@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The suite `kube`: tests against a real etcd and kube-apiserver, without nodes.
+# The suites `many` and `kube`: tests against a real etcd and kube-apiserver, without nodes.
 # Words on the command line are for the tests' own harness: names, --nocapture.
 #
 # The tests are given
