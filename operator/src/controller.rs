@@ -2,7 +2,8 @@
 //!
 //! [`watches`] mirrors what is of interest, [`world`] indexes it, and what changes asks ([`changes`]), by
 //! [`triggers`], for the reconciles of those whom it concerns. A reconcile ([`server`], [`link`])
-//! gathers what is there, has [`plan`](crate::plan) decide, and writes what differs ([`apply`]).
+//! gathers what is there, has [`plan`](crate::plan) decide, and writes what differs ([`apply`],
+//! [`status`]).
 //! Everything is done by one replica, the one that holds the lease ([`lease`]).
 
 mod apply;
@@ -26,6 +27,7 @@ mod progress;
 mod run;
 mod scope;
 mod server;
+mod status;
 mod triggers;
 mod views;
 mod watches;
@@ -152,3 +154,6 @@ fn capped(again_in: Option<Duration>) -> Duration {
 fn system_time(time: &Time) -> SystemTime {
     time.0.into()
 }
+
+#[cfg(test)]
+mod tests;

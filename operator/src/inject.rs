@@ -1,9 +1,9 @@
 //! What injection adds to a pod: a function from a pod to a JSON patch.
 //!
 //! Pods are handled as raw JSON. A round trip through types would drop the fields that are newer
-//! than the types, and would do so in a user's pod. The patch is made of `add` alone, each of
-//! something that is not there yet, so that nothing of the pod is lost and a second run over the
-//! result adds nothing.
+//! than the types, and would do so in a user's pod. The patch adds what is not there yet, and moves
+//! the sidecar to the front if it stands elsewhere, so that nothing of the pod is lost and a second
+//! run over the result changes nothing.
 
 mod annotations;
 mod container;
@@ -23,14 +23,18 @@ pub use refusal::Refusal;
 pub(crate) use refusal::{plain, shown};
 
 use annotations::Wanted;
-use patch::Adds;
+use patch::Changes;
 use pod::Pod;
 
 /// Longest warning: API servers cut longer ones.
 const MAX_WARNING: usize = 250;
 
-/// Names that were hardly meant as names: other injectors take them for "leave this pod alone".
-const NO: [&str; 5] = ["disabled", "false", "no", "none", "off"];
+/// Names that were hardly meant as names: other injectors take them for "leave this pod alone", for
+/// which the word here is [`pods::DISABLED`].
+const NO: [&str; 4] = ["false", "no", "none", "off"];
+
+/// How messages end that whoever wants no sidecar may get.
+const WITHOUT: &str = "; for a pod without a sidecar write disabled";
 
 /// What an annotated pod becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,9 +121,9 @@ pub trait Links {
 /// What injection does to a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Injection {
-    /// Which node the pod is; none if it is not annotated.
+    /// Which node the pod is; none if it does not ask for a sidecar.
     pub node: Option<Node>,
-    /// What is added; empty if there is nothing to add.
+    /// What is added and moved; empty if there is nothing to do.
     pub patch: Patch,
     /// For whoever creates the pod.
     pub warnings: Vec<String>,
@@ -156,18 +160,27 @@ pub fn inject(
     Ok(Injection { node: Some(wanted.node), patch, warnings })
 }
 
-/// The patch. Environment comes first: adding our container moves the others' places.
+/// The patch. Environment comes first: our container, added or moved, moves the others' places.
 fn patch(pod: &Pod<'_>, wanted: &Wanted, options: &InjectOptions) -> Result<Patch, Refusal> {
-    let mut adds = Adds::default();
-    add_url(&mut adds, pod, wanted);
+    let mut changes = Changes::default();
+    add_url(&mut changes, pod, wanted);
+
+    // The first of the init containers, so that the others may use the gateway too.
+    let list = ["spec", "initContainers"];
+    let place = pod.our_place(wanted)?;
+    match place {
+        None => {
+            let container = container::sidecar(wanted, options);
+            changes.first(&list, pod.init_containers.present, container);
+        }
+        Some(0) => {}
+        // Another webhook has put its own before it, or the pod was copied from such a one. If that
+        // webhook wants to be first too, this has an end all the same: the API server asks each of
+        // them once, and once more at most.
+        Some(place) => changes.move_first(&list, place),
+    }
 
     let secret = wanted.node.secret();
-    let there = pod.has_our_container(wanted)?;
-    if !there {
-        // The first of the init containers, so that the others may use the gateway too.
-        let container = container::sidecar(wanted, options);
-        adds.first(&["spec", "initContainers"], pod.init_containers.present, container);
-    }
     if !pod.has_our_volume(&secret)? {
         // 0444: user 65532 reads it with and without the pod's fsGroup, which owns the files
         // otherwise. No other container mounts the volume.
@@ -175,26 +188,26 @@ fn patch(pod: &Pod<'_>, wanted: &Wanted, options: &InjectOptions) -> Result<Patc
             "name": pods::VOLUME,
             "secret": { "secretName": secret, "defaultMode": 0o444 },
         });
-        adds.last(&["spec", "volumes"], pod.volumes.present, volume);
+        changes.last(&["spec", "volumes"], pod.volumes.present, volume);
     }
 
     let labels = [
         (pods::ROLE, wanted.node.role.word()),
         (wanted.node.role.key(), wanted.node.name.as_str()),
     ];
-    adds.entries(&["metadata", "labels"], pod.labels, &pod.missing_labels(&labels)?);
+    changes.entries(&["metadata", "labels"], pod.labels, &pod.missing_labels(&labels)?);
     // A pod that was injected by another version keeps saying so. A mark without a container was
     // copied from somewhere.
-    if !there || !pod.is_marked() {
+    if place.is_none() || !pod.is_marked() {
         let mark = [(pods::INJECTED, options.version.as_str())];
-        adds.entries(&["metadata", "annotations"], pod.annotations, &mark);
+        changes.entries(&["metadata", "annotations"], pod.annotations, &mark);
     }
-    Ok(adds.patch())
+    Ok(changes.patch())
 }
 
 /// Where the gateway is, for every other container that has not its own idea of it. First in the
 /// list, so that the container's own variables may refer to it.
-fn add_url(adds: &mut Adds, pod: &Pod<'_>, wanted: &Wanted) {
+fn add_url(changes: &mut Changes, pod: &Pod<'_>, wanted: &Wanted) {
     let url = format!("http://127.0.0.1:{}", wanted.gateway_port);
     for list in [&pod.containers, &pod.init_containers] {
         for (index, container) in list.others() {
@@ -202,7 +215,7 @@ fn add_url(adds: &mut Adds, pod: &Pod<'_>, wanted: &Wanted) {
                 let variable = json!({ "name": pods::URL_VARIABLE, "value": url });
                 let index = index.to_string();
                 let path = ["spec", list.field, index.as_str(), "env"];
-                adds.first(&path, container.has("env"), variable);
+                changes.first(&path, container.has("env"), variable);
             }
         }
     }
@@ -223,11 +236,7 @@ fn warnings(pod: &Pod<'_>, namespace: &str, look: &dyn Links, wanted: &Wanted) -
     match look.standing(node.role, namespace, name) {
         Standing::Unknown | Standing::Good => {}
         Standing::Absent => {
-            let else_ = if NO.contains(&name.as_str()) {
-                "; for a pod without a sidecar leave the annotation out"
-            } else {
-                ""
-            };
+            let else_ = if NO.contains(&name.as_str()) { WITHOUT } else { "" };
             warnings.push(format!(
                 "there is no {kind} {name} in namespace {namespace}: the pod waits until you make it{else_}"
             ));

@@ -161,6 +161,12 @@ impl Presence {
         self.servers().get(key).map(Server::seen).unwrap_or_default()
     }
 
+    /// How many servers are followed.
+    #[cfg(test)]
+    pub(crate) fn followed(&self) -> usize {
+        self.servers().len()
+    }
+
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.context.metrics

@@ -5,12 +5,12 @@ mod log;
 pub mod serve;
 mod signals;
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::Context;
 use restpipe_config::LogFormat;
-use tokio::net::{TcpListener, TcpSocket};
+use restpipe_pipe::listen::listen;
+use tokio::net::TcpListener;
 
 pub use admin::{Admin, registry};
 pub use log::init as init_logging;
@@ -18,9 +18,6 @@ pub use signals::stop_on_signals;
 
 /// Connections that the kernel may hold for us. Callers are API servers, kubelet and Prometheus.
 const BACKLOG: u32 = 1024;
-
-/// What Linux says where there is no IPv6; the standard library has no name for it.
-const EAFNOSUPPORT: i32 = 97;
 
 /// Settings that both processes have.
 // Flattened into another `Options`, and clap's groups are named after their structs.
@@ -50,40 +47,14 @@ pub struct Options {
     pub log_format: LogFormat,
 }
 
-/// Listens on `address`, which the flag `flag` gave. `[::]` is every address there is, on a machine
-/// without IPv6 those of IPv4: so one setting does for all pods, whatever their cluster has.
+/// Listens on `address`, which the flag `flag` gave; `[::]` is every address there is.
 ///
 /// # Errors
 /// If that cannot be; the error names the flag.
 pub fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let mut listening = listen(address);
-    if let Err(error) = &listening
-        && address.ip() == Ipv6Addr::UNSPECIFIED
-        && has_no_ipv6(error)
-    {
-        listening = listen((Ipv4Addr::UNSPECIFIED, address.port()).into());
-    }
-    listening.with_context(|| {
+    listen(address, BACKLOG).with_context(|| {
         format!("cannot listen on {address}: free the address, or give another by {flag}")
     })
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if address.ip() == Ipv6Addr::UNSPECIFIED {
-        // Whether it takes IPv4 too is a setting of the machine otherwise.
-        socket2::SockRef::from(&socket).set_only_v6(false)?;
-    }
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Whether that is what a machine without IPv6 says: no such addresses, or nothing of the kind.
-fn has_no_ipv6(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, Unsupported};
-    matches!(error.kind(), AddrNotAvailable | Unsupported)
-        || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 /// An error with all its causes, each once: the innermost one says more than the layers around it.

@@ -71,6 +71,8 @@ pub struct PipeSeen {
     pub root: String,
     /// Fingerprints of the roots that the client trusts.
     pub trusts: BTreeSet<String>,
+    /// Why the client does not take the newest files of its identity, in a word.
+    pub reload_failed: Option<String>,
 }
 
 /// What one server pod has told, or why it tells nothing.
@@ -93,6 +95,8 @@ pub struct ServerPodState {
     pub root: String,
     /// Fingerprints of the roots that it trusts.
     pub trusts: BTreeSet<String>,
+    /// Why it does not take the newest files of its identity, in a word.
+    pub reload_failed: Option<String>,
     /// Its pipes.
     pub pipes: Vec<PipeSeen>,
 }

@@ -54,6 +54,9 @@ pub enum Kind {
     GoAway = 9,
     /// New limits: [`crate::pb::Limits`].
     Limits = 10,
+    /// News of the sender: [`crate::pb::Notice`]. Nodes that do not know it
+    /// skip it.
+    Notice = 0x81,
 }
 
 impl Kind {
@@ -69,6 +72,7 @@ impl Kind {
             8 => Self::Pong,
             9 => Self::GoAway,
             10 => Self::Limits,
+            0x81 => Self::Notice,
             _ => return None,
         })
     }

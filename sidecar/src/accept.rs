@@ -1,45 +1,22 @@
 //! Listening, and what an accept loop does when accepting fails.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tracing::warn;
+
+pub(crate) use restpipe_pipe::listen::is_absent;
 
 /// Connections that the kernel may hold for us: as many as clients may come
 /// back at once after a restart, or callers in a burst.
 const BACKLOG: u32 = 4096;
 
-/// Listens on `address`; to be called inside a runtime. Whoever asks for `[::]`
-/// gets every address there is: those of IPv4 too, and only those on a machine
-/// without IPv6. So one setting does for all pods, whatever their cluster has.
+/// Listens on `address`, with `[::]` for every address there is; to be called
+/// inside a runtime.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    match listen_on(address) {
-        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_absent(&error) => {
-            listen_on((Ipv4Addr::UNSPECIFIED, address.port()).into())
-        }
-        result => result,
-    }
-}
-
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if address.ip() == Ipv6Addr::UNSPECIFIED {
-        // The system's default is a setting of the machine.
-        socket2::SockRef::from(&socket).set_only_v6(false)?;
-    }
-    // A node that was restarted takes its port back at once.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Whether this machine has no such address, or nothing of its kind.
-pub(crate) fn is_absent(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, Unsupported};
-    // EAFNOSUPPORT has no kind of its own.
-    matches!(error.kind(), AddrNotAvailable | Unsupported) || error.raw_os_error() == Some(97)
+    restpipe_pipe::listen::listen(address, BACKLOG)
 }
 
 /// First and longest pause: an error such as "too many open files" stays

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::AcceptBackoff;
-use crate::creds::Creds;
+use crate::creds::{Creds, InUse, ReloadFailed};
 use crate::gateway::Gateway;
 use crate::link::{Failure, LastFailure};
 use crate::router::PeerView;
@@ -97,6 +97,9 @@ pub struct IdentityStatus {
     pub not_after: String,
     /// SHA-256 fingerprints of the trusted roots.
     pub trusts: Vec<String>,
+    /// Why the files that are there now are not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_failed: Option<ReloadFailed>,
 }
 
 /// Serves the admin endpoints until `stop`.
@@ -164,7 +167,7 @@ async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
 }
 
 async fn status(State(state): State<AdminState>) -> Json<Status> {
-    let credentials = state.creds.current();
+    let InUse { credentials, reload_failed } = state.creds.in_use();
     let leaf = credentials.leaf();
     let not_ready = state.gateway.why_not_ready().map(|why| why.trim_end().to_owned());
     let (server, server_name) = state.server.unzip();
@@ -183,6 +186,7 @@ async fn status(State(state): State<AdminState>) -> Json<Status> {
             issuer: leaf.issuer.clone(),
             not_after: restpipe_identity::rfc3339(leaf.not_after),
             trusts: credentials.roots().fingerprints(),
+            reload_failed,
         },
         peers: state.gateway.views(None),
         last_failure: state.last_failure.get(),

@@ -82,11 +82,11 @@ impl Node {
         bind::check_paths(&settings)?;
         let recorder = Recorder::new(settings.telemetry.statsd.as_ref())?;
         let role = settings.role();
-        let store = bind::store(&settings, credentials, &recorder)?;
+        let (router, presence) = (Router::default(), Presence::default());
+        let store = bind::store(&settings, credentials, &presence, &recorder)?;
         let creds = store.creds();
         let gateways = bind::bind_gateways(&settings).await?;
         let instance = instance_name(settings.pipe.instance.as_deref(), gateways[0].address());
-        let (router, presence) = (Router::default(), Presence::default());
         let names = Names::new(router.clone(), names(&settings));
         let gateway = Arc::new(Gateway::new(
             role,

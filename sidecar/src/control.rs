@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::creds::InUse;
 use crate::dispatch;
 use crate::event::{Exception, Reply, Verb};
 use crate::link::PipeParts;
@@ -56,6 +57,8 @@ struct Identity {
     serial: String,
     not_after: String,
     trusts: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reload_failed: Option<String>,
 }
 
 impl Service for Control {
@@ -91,7 +94,7 @@ impl Control {
     }
 
     fn peers(&self) -> Reply {
-        let credentials = self.parts.creds.current();
+        let InUse { credentials, reload_failed } = self.parts.creds.in_use();
         let answer = Peers {
             instance: self.parts.instance.clone(),
             boot_id: hex(&self.parts.boot_id),
@@ -100,6 +103,7 @@ impl Control {
                 serial: credentials.leaf().serial.clone(),
                 not_after: restpipe_identity::rfc3339(credentials.leaf().not_after),
                 trusts: credentials.roots().fingerprints(),
+                reload_failed: reload_failed.map(|failed| failed.reason),
             },
             peers: self.parts.router.peers().iter().map(|peer| peer.view()).collect(),
         };

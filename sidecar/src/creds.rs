@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use restpipe_config::IdentitySettings;
 use restpipe_identity::{Credentials, CredentialsError, NodeFiles, Stamp, Usage};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::presence::{Change, Presence, PresenceEvent};
 use crate::telemetry::Recorder;
 
 /// How often the files' marks are looked at.
@@ -22,23 +24,45 @@ const READ_EVERY: Duration = Duration::from_secs(60);
 /// The newest identity, for whoever makes a connection.
 #[derive(Clone)]
 pub struct Creds {
-    current: watch::Receiver<Arc<Credentials>>,
+    current: watch::Receiver<InUse>,
+}
+
+/// The identity in use, and whether there should be a newer one.
+#[derive(Clone)]
+pub(crate) struct InUse {
+    pub(crate) credentials: Arc<Credentials>,
+    /// Why the files that are there now are not taken.
+    pub(crate) reload_failed: Option<ReloadFailed>,
+}
+
+/// Files that are no identity have come in the place of a good one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadFailed {
+    /// A fixed word, which a client's server is told too.
+    pub reason: String,
+    /// A sentence with the cause and the cure.
+    pub detail: String,
 }
 
 impl std::fmt::Debug for Creds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Creds").field(self.current.borrow().name()).finish()
+        f.debug_tuple("Creds").field(self.current.borrow().credentials.name()).finish()
     }
 }
 
 impl Creds {
     /// The newest.
     pub fn current(&self) -> Arc<Credentials> {
+        self.current.borrow().credentials.clone()
+    }
+
+    /// The newest, and why it is not a newer one.
+    pub(crate) fn in_use(&self) -> InUse {
         self.current.borrow().clone()
     }
 
-    /// Follows renewals.
-    pub fn changes(&self) -> watch::Receiver<Arc<Credentials>> {
+    /// Follows renewals, and those that fail.
+    pub(crate) fn changes(&self) -> watch::Receiver<InUse> {
         self.current.clone()
     }
 }
@@ -83,9 +107,9 @@ pub struct CredsStore {
     usage: Usage,
     source: Option<Source>,
     stamp: Option<Stamp>,
-    publish: watch::Sender<Arc<Credentials>>,
+    publish: watch::Sender<InUse>,
+    presence: Presence,
     recorder: Recorder,
-    last_error: Option<String>,
 }
 
 impl std::fmt::Debug for CredsStore {
@@ -102,23 +126,25 @@ impl CredsStore {
     pub fn load(
         settings: &IdentitySettings,
         usage: Usage,
+        presence: Presence,
         recorder: Recorder,
     ) -> Result<Self, CredentialsError> {
         let source = Source::new(settings);
         // The mark before the bytes: a change in between is seen next time.
         let stamp = source.stamp();
         let credentials = source.load(usage)?;
-        let mut store = Self::fixed(credentials, recorder);
+        let mut store = Self::fixed(credentials, presence, recorder);
         store.source = Some(source);
         store.stamp = Some(stamp);
         Ok(store)
     }
 
     /// An identity from memory, which nobody renews.
-    pub fn fixed(credentials: Credentials, recorder: Recorder) -> Self {
+    pub fn fixed(credentials: Credentials, presence: Presence, recorder: Recorder) -> Self {
         let usage = credentials.usage();
-        let publish = watch::Sender::new(Arc::new(credentials));
-        let store = Self { usage, source: None, stamp: None, publish, recorder, last_error: None };
+        let in_use = InUse { credentials: Arc::new(credentials), reload_failed: None };
+        let publish = watch::Sender::new(in_use);
+        let store = Self { usage, source: None, stamp: None, publish, presence, recorder };
         store.note_expiry();
         store
     }
@@ -129,7 +155,7 @@ impl CredsStore {
     }
 
     fn note_expiry(&self) {
-        let not_after = self.publish.borrow().leaf().not_after;
+        let not_after = self.publish.borrow().credentials.leaf().not_after;
         let seconds = not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.recorder.metrics().certificate_not_after.set(seconds.as_secs_f64());
     }
@@ -156,32 +182,52 @@ impl CredsStore {
     pub fn look(&mut self, read_anyway: bool) {
         let Some(source) = &self.source else { return };
         let stamp = source.stamp();
-        if !read_anyway && self.last_error.is_none() && self.stamp.as_ref() == Some(&stamp) {
+        let failed = self.publish.borrow().reload_failed.is_some();
+        if !read_anyway && !failed && self.stamp.as_ref() == Some(&stamp) {
             return;
         }
         let result = source.load(self.usage);
         self.stamp = Some(stamp);
-        let reloads = &self.recorder.metrics().certificate_reloads;
         match result {
-            Ok(new) if new.content_hash() == self.publish.borrow().content_hash() => {
-                self.last_error = None
-            }
-            Ok(new) => {
-                info!(name = %new.name(), serial = %new.leaf().serial,
-                    not_after = %restpipe_identity::rfc3339(new.leaf().not_after), "identity renewed");
-                reloads.with_label_values(&["ok"]).inc();
-                self.last_error = None;
-                self.publish.send_replace(Arc::new(new));
-                self.note_expiry();
-            }
-            Err(error) => {
-                let text = error.to_string();
-                if self.last_error.as_ref() != Some(&text) {
-                    reloads.with_label_values(&[error.reason()]).inc();
-                    warn!(error = %text, "new identity files are not taken, the old identity stays");
+            Ok(same) if same.content_hash() == self.credentials().content_hash() => {
+                if failed {
+                    info!("the identity in use is in its files again");
+                    self.publish.send_modify(|in_use| in_use.reload_failed = None);
+                    self.tell(Change::CertReload, None);
                 }
-                self.last_error = Some(text);
             }
+            Ok(new) => self.take(new),
+            Err(error) => self.refuse(&error),
         }
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        self.publish.borrow().credentials.clone()
+    }
+
+    fn take(&self, new: Credentials) {
+        info!(name = %new.name(), serial = %new.leaf().serial,
+            not_after = %restpipe_identity::rfc3339(new.leaf().not_after), "identity renewed");
+        self.recorder.metrics().certificate_reloads.with_label_values(&["ok"]).inc();
+        self.publish.send_replace(InUse { credentials: Arc::new(new), reload_failed: None });
+        self.note_expiry();
+        self.tell(Change::CertReload, None);
+    }
+
+    fn refuse(&self, error: &CredentialsError) {
+        let failed = ReloadFailed { reason: error.reason().to_owned(), detail: error.to_string() };
+        if self.publish.borrow().reload_failed.as_ref() == Some(&failed) {
+            return;
+        }
+        self.recorder.metrics().certificate_reloads.with_label_values(&[error.reason()]).inc();
+        warn!(error = %failed.detail, "new identity files are not taken, the old identity stays");
+        self.publish.send_modify(|in_use| in_use.reload_failed = Some(failed));
+        self.tell(Change::CertReloadFailed, Some(error.reason()));
+    }
+
+    fn tell(&self, change: Change, reason: Option<&str>) {
+        let reason = reason.map(str::to_owned);
+        let event = PresenceEvent::new(change, self.credentials().name().as_str());
+        self.presence.tell(PresenceEvent { reason, ..event });
     }
 }

@@ -33,6 +33,7 @@ use crate::event::{
 use crate::gateway::path;
 use crate::handler::Registry;
 use crate::headers;
+use crate::presence::{Change, Presence, PresenceEvent};
 use crate::telemetry::{Recorder, Served};
 
 /// Bytes of a traceback or of a failed executable's stderr that are passed on.
@@ -201,12 +202,13 @@ impl About {
 pub struct PeerService {
     dispatcher: Arc<Dispatcher>,
     peer: Arc<str>,
+    presence: Presence,
 }
 
 impl PeerService {
-    /// Serves the events of `peer`.
-    pub fn new(dispatcher: Arc<Dispatcher>, peer: Arc<str>) -> Self {
-        Self { dispatcher, peer }
+    /// Serves the events of `peer`, and tells its news.
+    pub fn new(dispatcher: Arc<Dispatcher>, peer: Arc<str>, presence: Presence) -> Self {
+        Self { dispatcher, peer, presence }
     }
 }
 
@@ -221,6 +223,12 @@ impl Service for PeerService {
 
     fn on_heartbeat(&self, rtt: Duration) {
         self.dispatcher.recorder.heartbeat(rtt);
+    }
+
+    fn on_reload_failed(&self, word: Option<&str>) {
+        let change = word.map_or(Change::CertReload, |_| Change::CertReloadFailed);
+        let reason = word.map(str::to_owned);
+        self.presence.tell(PresenceEvent { reason, ..PresenceEvent::new(change, &self.peer) });
     }
 }
 

@@ -44,6 +44,7 @@ fn hook(settings: &HookSettings, change: Change) -> Option<&PathBuf> {
         Change::ConnectFail => settings.on_connect_fail.as_ref(),
         Change::Disconnect => settings.on_disconnect.as_ref(),
         Change::Idle => settings.on_idle.as_ref(),
+        Change::CertReload | Change::CertReloadFailed => None,
     }
 }
 

@@ -21,7 +21,7 @@ pub use listen::{Admission, ListenLimits, Listener};
 pub use name::instance_name;
 
 use crate::creds::Creds;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, PeerService};
 use crate::presence::{Change, Presence, PresenceEvent};
 use crate::router::{Peer, Router};
 use crate::telemetry::Recorder;
@@ -109,6 +109,11 @@ impl PipeParts {
         let (max_streams, heartbeat, budget) =
             (self.max_streams, self.heartbeat, self.budget.clone());
         PipeConfig { hello, max_streams, heartbeat, budget }
+    }
+
+    /// Who answers the events of `peer`, and tells its news.
+    fn service(&self, peer: Arc<str>) -> PeerService {
+        PeerService::new(self.dispatcher.clone(), peer, self.presence.clone())
     }
 
     /// Keeps a pipe that is up until it ends: says so, has it replaced before

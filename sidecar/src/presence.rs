@@ -1,4 +1,5 @@
-//! Who is there: connects and disconnects, for `/-/events` and the hooks.
+//! Who is there: connects and disconnects, for `/-/events` and the hooks; and
+//! how this node's own renewals go.
 
 mod lines;
 
@@ -13,7 +14,7 @@ pub(crate) use lines::EventLines;
 /// some; it is told that it did.
 const BACKLOG: usize = 256;
 
-/// What happened to a pipe.
+/// What happened to a pipe, or to an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
@@ -25,6 +26,12 @@ pub enum Change {
     Disconnect,
     /// It has carried no event for a while.
     Idle,
+    /// This node's identity was renewed; or its files, or a peer's, are good
+    /// again.
+    CertReload,
+    /// The files of this node's identity, or of a peer's, have become bad; the
+    /// old identity stays in use.
+    CertReloadFailed,
 }
 
 impl Change {
@@ -35,6 +42,8 @@ impl Change {
             Self::ConnectFail => "connect-fail",
             Self::Disconnect => "disconnect",
             Self::Idle => "idle",
+            Self::CertReload => "cert-reload",
+            Self::CertReloadFailed => "cert-reload-failed",
         }
     }
 }
@@ -45,7 +54,8 @@ pub struct PresenceEvent {
     /// What happened.
     pub event: Change,
     /// The peer's verified hostname; of a server that was not reached, the
-    /// name that its certificate was to carry.
+    /// name that its certificate was to carry. Of what happens to this node's
+    /// identity, its own.
     pub peer: String,
     /// When, in RFC 3339.
     pub at: String,

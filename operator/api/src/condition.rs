@@ -41,7 +41,7 @@ pub mod reason {
     /// There is no such server.
     pub const SERVER_NOT_FOUND: &str = "ServerNotFound";
     /// The server does not take links of this namespace.
-    pub const NOT_PERMITTED: &str = "NotPermitted";
+    pub const REF_NOT_PERMITTED: &str = "RefNotPermitted";
     /// An older link has the hostname.
     pub const HOSTNAME_TAKEN: &str = "HostnameTaken";
     /// The whole name of the certificate would be longer than DNS allows.
@@ -68,6 +68,8 @@ pub mod reason {
     pub const EXPORT_NOT_CONNECTED: &str = "ExportNotConnected";
     /// A rotation of the CA waits for clients outside this cluster.
     pub const ROTATION_WAITS: &str = "RotationWaits";
+    /// A node does not take the newest files of its identity, and goes on with older ones.
+    pub const CERT_RELOAD_FAILED: &str = "CertReloadFailed";
     /// The exported certificate ends soon.
     pub const EXPORT_EXPIRING: &str = "ExportExpiring";
 

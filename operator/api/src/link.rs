@@ -25,6 +25,7 @@ use crate::shared::IdentityStatus;
     doc = "A client of a server. Pods annotated with restpipe.io/link: NAME become it.",
     selectable = ".spec.server.name",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name of a RestPipeLink is a label of its Secret and its pods, and the hostname unless spec.hostname is given: at most 63 characters"),
+    validation = Rule::new("self.metadata.name != 'disabled'").message("a pod annotated with restpipe.io/link: disabled is left alone, so no RestPipeLink can have that name: take another"),
     printcolumn(name = "Hostname", type_ = "string", json_path = ".status.hostname"),
     printcolumn(name = "Server", type_ = "string", json_path = ".status.server"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),

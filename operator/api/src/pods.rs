@@ -6,6 +6,15 @@ pub const LINK: &str = "restpipe.io/link";
 /// Annotation: the pod is this server of its namespace.
 pub const SERVER: &str = "restpipe.io/server";
 
+/// Value of the annotations [`LINK`] and [`SERVER`] that names nothing: as if the annotation were
+/// not there. No link and no server can have this name.
+pub const DISABLED: &str = "disabled";
+
+/// The link or server that `value`, of the annotation [`LINK`] or [`SERVER`], names.
+pub fn named(value: &str) -> Option<&str> {
+    (value != DISABLED).then_some(value)
+}
+
 /// Annotation: the port on which the pod's app answers events.
 pub const APP_PORT: &str = "restpipe.io/app-port";
 

@@ -27,6 +27,7 @@ use crate::shared::IdentityStatus;
     doc = "A server that clients keep pipes to. Pods annotated with restpipe.io/server: NAME become it.",
     validation = Rule::new("self.metadata.name.size() <= 40 && !self.metadata.name.contains('.')").message("the name of a RestPipeServer is part of certificate and Service names: at most 40 characters, without dots"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]')").message("Services are named after a RestPipeServer, and the name of a Service begins with a letter: begin this one with a letter"),
+    validation = Rule::new("self.metadata.name != 'disabled'").message("a pod annotated with restpipe.io/server: disabled is left alone, so no RestPipeServer can have that name: take another"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Connected", type_ = "integer", json_path = ".status.clients.connected", description = "Links that have at least one pipe"),

@@ -176,47 +176,6 @@ impl Context {
         self.metrics.wrote("ca");
         Ok(())
     }
-
-    /// Writes a whole status; gives the object's version then. What others have put into it beside
-    /// our fields, which an apply would leave, goes with the same write: people read it as our word.
-    pub(super) async fn write_status<K, S>(
-        &self,
-        object: &K,
-        status: &S,
-    ) -> Result<Option<String>, Error>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Serialize
-            + std::fmt::Debug,
-        S: Serialize,
-    {
-        self.gate.check()?;
-        let key = key_of(object);
-        let api: Api<K> = Api::namespaced(self.clients.working.clone(), &key.namespace);
-        let patch = Patch::Json::<()>(in_place_of_status(object.uid(), status)?);
-        let params =
-            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..Default::default() };
-        let written = api.patch_status(&key.name, &params, &patch).await;
-        let doing = || format!("cannot write the status of the {} {key}", K::kind(&()));
-        let written = written.map_err(|source| Error::Api { doing: doing(), source })?;
-        self.metrics.wrote("status");
-        Ok(written.resource_version())
-    }
-}
-
-/// A patch that puts `status` in the place of whatever status there is, of the object with that UID
-/// and of no other that has its name.
-fn in_place_of_status(
-    uid: Option<String>,
-    status: &impl Serialize,
-) -> Result<json_patch::Patch, serde_json::Error> {
-    let status = serde_json::to_value(status)?;
-    serde_json::from_value(json!([
-        {"op": "test", "path": "/metadata/uid", "value": uid},
-        {"op": "add", "path": "/status", "value": status},
-    ]))
 }
 
 /// A merge patch that makes of the Secret that was read the one that is wanted, and fails if it
@@ -269,25 +228,6 @@ mod tests {
         assert_eq!(patch["data"], json!({"ca.crt": "AQ==", "next.crt": null}));
         let annotations = json!({"restpipe.io/rotated": "1", "restpipe.io/settled": null});
         assert_eq!(patch["metadata"]["annotations"], annotations);
-    }
-
-    #[test]
-    fn what_others_have_put_beside_is_removed_with_the_same_write() {
-        let wanted = json!({"a": 2, "identity": {"serial": "y"}, "new": {"b": []}});
-        let patch = in_place_of_status(Some("u".into()), &wanted).expect("a patch");
-        for found in [
-            json!({"metadata": {"uid": "u"}, "spec": 1}),
-            json!({"metadata": {"uid": "u"}, "spec": 1, "status": {
-                "a": 1, "connections": [1], "identity": {"serial": "x", "name": "n"},
-            }}),
-        ] {
-            let mut object = found;
-            json_patch::patch(&mut object, &patch).expect("it fits");
-            let after = json!({"metadata": {"uid": "u"}, "spec": 1, "status": wanted});
-            assert_eq!(object, after);
-        }
-        let mut other = json!({"metadata": {"uid": "of another of that name"}});
-        assert!(json_patch::patch(&mut other, &patch).is_err());
     }
 
     fn refused(code: u16, message: &str) -> Error {

@@ -45,7 +45,8 @@ pub(super) struct Gate {
 pub(super) struct Closed;
 
 impl Gate {
-    fn new() -> Self {
+    /// Closed.
+    pub(super) fn new() -> Self {
         Self {
             origin: Instant::now(),
             until_millis: AtomicU64::new(0),
@@ -53,7 +54,8 @@ impl Gate {
         }
     }
 
-    fn open_until(&self, at: Instant) {
+    /// Opens it until then.
+    pub(super) fn open_until(&self, at: Instant) {
         let millis = at.saturating_duration_since(self.origin).as_millis();
         self.until_millis.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::SeqCst);
         if self.closed_logged.swap(false, Ordering::Relaxed) {

@@ -12,8 +12,9 @@ use super::apply::{Read, failure, without_key};
 use super::context::Context;
 use super::error::Error;
 use super::metrics::{Leaf, LinkState};
+use super::status::fresh;
 use super::world::{Target, beside, key_of};
-use super::{capped, look, system_time, views};
+use super::{capped, look, system_time};
 use crate::plan::{self, LinkSeen, LinkServer, ServerView, claims, leaf};
 use crate::seen::Key;
 
@@ -76,8 +77,7 @@ async fn work(
     key: &Key,
     context: &Arc<Context>,
 ) -> Result<Option<Duration>, Error> {
-    let uid = link.uid().unwrap_or_default();
-    let link = fresh(link, key, &uid, context);
+    let link = fresh(link, &context.link_statuses);
     let server = server_of(context, &link, key).await?;
     if matches!(server, Server::Later) {
         return Ok(None);
@@ -145,7 +145,8 @@ async fn work(
         }
     }
     note(context, key, &link, &plan.status);
-    let written = write_status(context, &link, key, &uid, plan.status).await;
+    let (statuses, triggers) = (&context.link_statuses, &context.links);
+    let written = context.write_status(&*link, &plan.status, statuses, triggers).await;
     let about = link.object_ref(&());
     for event in plan.events {
         context.events.tell(event, &about);
@@ -156,19 +157,6 @@ async fn work(
     }
     let next_look = look.map(|(_, next)| next);
     Ok(plan.again_in.into_iter().chain(next_look).min())
-}
-
-/// The object, with the status that we wrote if the watch does not show it yet.
-fn fresh(link: Arc<RestPipeLink>, key: &Key, uid: &str, context: &Context) -> Arc<RestPipeLink> {
-    let version = link.resource_version();
-    match context.link_statuses.later_than(key, uid, version.as_deref()) {
-        Some(status) => {
-            let mut link = Arc::unwrap_or_clone(link);
-            link.status = Some(status);
-            Arc::new(link)
-        }
-        None => link,
-    }
 }
 
 fn refused(view: &ServerView, link: &Key) -> bool {
@@ -195,21 +183,6 @@ fn note(context: &Context, key: &Key, link: &RestPipeLink, status: &RestPipeLink
         if exported { (Leaf::Exported, Leaf::Client) } else { (Leaf::Client, Leaf::Exported) };
     context.metrics.leaf(of, key, end);
     context.metrics.leaf(other, key, None);
-}
-
-async fn write_status(
-    context: &Context,
-    link: &RestPipeLink,
-    key: &Key,
-    uid: &str,
-    status: RestPipeLinkStatus,
-) -> Result<(), Error> {
-    if views::same_status(link.status.as_ref(), &status)? {
-        return Ok(());
-    }
-    let version = context.write_status(link, &status).await?;
-    context.link_statuses.wrote(key, uid, version.as_deref(), status);
-    Ok(())
 }
 
 /// The link is gone, or another of its name has come.

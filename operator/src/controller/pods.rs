@@ -1,10 +1,8 @@
 //! What is kept of a pod.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use restpipe_api::pods::{CONTAINER, LINK, MIRROR, ROLE, ROLE_CLIENT, ROLE_SERVER, SERVER};
+use restpipe_api::pods::{CONTAINER, LINK, MIRROR, ROLE, ROLE_CLIENT, ROLE_SERVER, SERVER, named};
 
 use super::world::Target;
 use crate::seen::{Key, PodSeen};
@@ -19,8 +17,8 @@ pub(super) const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
 fn labelled(meta: &ObjectMeta) -> Option<Target> {
     let labels = meta.labels.as_ref()?;
     match labels.get(ROLE)?.as_str() {
-        ROLE_SERVER => Some(Target::Server(named(meta, labels, SERVER)?)),
-        ROLE_CLIENT => Some(Target::Link(named(meta, labels, LINK)?)),
+        ROLE_SERVER => Some(Target::Server(key(meta, labels.get(SERVER)?)?)),
+        ROLE_CLIENT => Some(Target::Link(key(meta, labels.get(LINK)?)?)),
         _ => None,
     }
 }
@@ -34,13 +32,13 @@ pub(super) fn missed(meta: &ObjectMeta) -> Option<Target> {
     if annotations.contains_key(MIRROR) {
         return None;
     }
-    named(meta, annotations, SERVER)
-        .map(Target::Server)
-        .or_else(|| named(meta, annotations, LINK).map(Target::Link))
+    let of = |annotation: &str| key(meta, named(annotations.get(annotation)?)?);
+    of(SERVER).map(Target::Server).or_else(|| of(LINK).map(Target::Link))
 }
 
-fn named(meta: &ObjectMeta, of: &BTreeMap<String, String>, key: &str) -> Option<Key> {
-    Some(Key { namespace: meta.namespace.clone()?, name: of.get(key)?.clone() })
+/// The server or link `name` in the pod's namespace.
+fn key(meta: &ObjectMeta, name: &str) -> Option<Key> {
+    Some(Key { namespace: meta.namespace.clone()?, name: name.to_owned() })
 }
 
 /// What plans need to know of a pod with the labels of an injected one; nothing but whose it is, if
@@ -172,6 +170,12 @@ mod tests {
             "annotations": {"restpipe.io/server": "hub"}});
         let hub = Target::Server(Key { namespace: "n".into(), name: "hub".into() });
         assert_eq!(missed(&with(annotated.clone())), Some(hub));
+        let mut disabled = annotated.clone();
+        disabled["annotations"]["restpipe.io/server"] = json!("disabled");
+        assert_eq!(missed(&with(disabled.clone())), None);
+        disabled["annotations"]["restpipe.io/link"] = json!("files");
+        let files = Target::Link(Key { namespace: "n".into(), name: "files".into() });
+        assert_eq!(missed(&with(disabled)), Some(files));
         let mut ending = annotated.clone();
         ending["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(missed(&with(ending)), None);

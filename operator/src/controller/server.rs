@@ -15,6 +15,7 @@ use super::apply::failure;
 use super::context::{ByHostname, Context};
 use super::error::Error;
 use super::metrics::Leaf;
+use super::status::fresh;
 use super::views;
 use super::world::{Target, beside, key_of};
 use super::{capped, system_time};
@@ -61,7 +62,7 @@ async fn work(
     context: &Context,
 ) -> Result<Option<Duration>, Error> {
     let uid = server.uid().unwrap_or_default();
-    let server = fresh(server, key, &uid, context);
+    let server = fresh(server, &context.server_statuses);
     let user_secret = server.spec.identity.ca_secret_name.as_deref();
     let ca_key = Key { namespace: context.namespace.clone(), name: names::ca_secret(&uid) };
     let secret_key = beside(key, &names::server_secret(&key.name));
@@ -161,7 +162,8 @@ async fn work(
     follow(context, key, &plan.view, plan.names.clone(), &pods);
     tell_links(context, key, &plan.view, plan.names, &told);
     note(context, key, &plan.status);
-    let written = write_status(context, &server, key, &uid, plan.status).await;
+    let (statuses, triggers) = (&context.server_statuses, &context.servers);
+    let written = context.write_status(&*server, &plan.status, statuses, triggers).await;
     let about = server.object_ref(&());
     for event in plan.events {
         context.events.tell(event, &about);
@@ -170,24 +172,6 @@ async fn work(
     match errors.into_iter().next() {
         Some(error) => Err(error),
         None => Ok(plan.again_in),
-    }
-}
-
-/// The object, with the status that we wrote if the watch does not show it yet.
-fn fresh(
-    server: Arc<RestPipeServer>,
-    key: &Key,
-    uid: &str,
-    context: &Context,
-) -> Arc<RestPipeServer> {
-    let version = server.resource_version();
-    match context.server_statuses.later_than(key, uid, version.as_deref()) {
-        Some(status) => {
-            let mut server = Arc::unwrap_or_clone(server);
-            server.status = Some(status);
-            Arc::new(server)
-        }
-        None => server,
     }
 }
 
@@ -261,21 +245,6 @@ fn note(context: &Context, key: &Key, status: &RestPipeServerStatus) {
     context.metrics.leaf(Leaf::Server, key, leaf);
     let ca = status.ca.as_ref().map(|ca| system_time(&ca.not_after));
     context.metrics.leaf(Leaf::Ca, key, ca);
-}
-
-async fn write_status(
-    context: &Context,
-    server: &RestPipeServer,
-    key: &Key,
-    uid: &str,
-    status: RestPipeServerStatus,
-) -> Result<(), Error> {
-    if views::same_status(server.status.as_ref(), &status)? {
-        return Ok(());
-    }
-    let version = context.write_status(server, &status).await?;
-    context.server_statuses.wrote(key, uid, version.as_deref(), status);
-    Ok(())
 }
 
 /// The server is gone, or another of its name has come.

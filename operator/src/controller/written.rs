@@ -9,16 +9,27 @@ use crate::seen::Key;
 /// Between two writes of a status: it is for people, and a pipe that flaps is not to fill etcd.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
+/// A status as a write of ours has left it.
+#[derive(Clone, Debug)]
+pub(super) struct Written<S> {
+    /// The object's version then.
+    pub(super) version: Option<String>,
+    /// What is there: ours, and what others have put beside it.
+    pub(super) status: Option<S>,
+    /// Whether there is something of others that the next write can take out.
+    pub(super) left: bool,
+}
+
 /// The statuses of one kind.
 #[derive(Debug)]
-pub(super) struct Statuses<S>(Mutex<HashMap<Key, Written<S>>>);
+pub(super) struct Statuses<S>(Mutex<HashMap<Key, Last<S>>>);
 
+/// The last write to an object.
 #[derive(Debug)]
-struct Written<S> {
+struct Last<S> {
     uid: String,
-    version: u64,
     at: Instant,
-    status: S,
+    written: Written<S>,
 }
 
 impl<S> Default for Statuses<S> {
@@ -28,19 +39,26 @@ impl<S> Default for Statuses<S> {
 }
 
 impl<S: Clone + PartialEq> Statuses<S> {
-    /// The status that we wrote to the object, if its version is later than `version`, at which
-    /// the caller saw it: planning from the older one would write it again, with new times.
-    pub(super) fn later_than(&self, key: &Key, uid: &str, version: Option<&str>) -> Option<S> {
-        let all = self.all();
-        let written = all.get(key).filter(|written| written.uid == uid)?;
-        (written.version > number(version)).then(|| written.status.clone())
+    /// What our last write has left, if that is later than `version`, at which the caller saw the
+    /// object: planning from the older one would write it again, with new times.
+    pub(super) fn later_than(
+        &self,
+        key: &Key,
+        uid: &str,
+        version: Option<&str>,
+    ) -> Option<Written<S>> {
+        let written = self.last(key, uid)?;
+        (number(written.version.as_deref()) > number(version)).then_some(written)
     }
 
-    /// Whether that is the status that we wrote.
+    /// Whether that is the status that our last write has left.
     pub(super) fn is_ours(&self, key: &Key, uid: &str, status: Option<&S>) -> bool {
-        let all = self.all();
-        let written = all.get(key).filter(|written| written.uid == uid);
-        written.is_some_and(|written| status == Some(&written.status))
+        self.last(key, uid).is_some_and(|written| status == written.status.as_ref())
+    }
+
+    /// Whether that is the status that our last write has left, with something of others in it.
+    pub(super) fn has_left(&self, key: &Key, uid: &str, status: Option<&S>) -> bool {
+        self.last(key, uid).is_some_and(|written| written.left && status == written.status.as_ref())
     }
 
     /// How long to wait with the next write; nothing if it may be now.
@@ -49,11 +67,10 @@ impl<S: Clone + PartialEq> Statuses<S> {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// It was written, and the object has that version now.
-    pub(super) fn wrote(&self, key: &Key, uid: &str, version: Option<&str>, status: S) {
-        let written =
-            Written { uid: uid.to_owned(), version: number(version), at: Instant::now(), status };
-        self.all().insert(key.clone(), written);
+    /// It was written.
+    pub(super) fn wrote(&self, key: &Key, uid: &str, written: Written<S>) {
+        let last = Last { uid: uid.to_owned(), at: Instant::now(), written };
+        self.all().insert(key.clone(), last);
     }
 
     /// The object is gone.
@@ -61,7 +78,12 @@ impl<S: Clone + PartialEq> Statuses<S> {
         self.all().remove(key);
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<Key, Written<S>>> {
+    fn last(&self, key: &Key, uid: &str) -> Option<Written<S>> {
+        let all = self.all();
+        all.get(key).filter(|last| last.uid == uid).map(|last| last.written.clone())
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, Last<S>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,17 +127,39 @@ mod tests {
         Key { namespace: "a".into(), name: "b".into() }
     }
 
+    fn wrote(statuses: &Statuses<&'static str>, status: &'static str, left: bool) {
+        let written = Written { version: Some("12".into()), status: Some(status), left };
+        statuses.wrote(&key(), "u", written);
+    }
+
     #[test]
     fn what_was_written_counts_until_the_watch_has_caught_up() {
         let statuses = Statuses::default();
-        statuses.wrote(&key(), "u", Some("12"), "new");
-        assert_eq!(statuses.later_than(&key(), "u", Some("9")), Some("new"));
-        assert_eq!(statuses.later_than(&key(), "u", Some("12")), None);
-        assert_eq!(statuses.later_than(&key(), "another of that name", Some("9")), None);
+        wrote(&statuses, "new", false);
+        let later = |uid: &str, version: &str| {
+            let written = statuses.later_than(&key(), uid, Some(version))?;
+            Some((written.status?, written.version?))
+        };
+        assert_eq!(later("u", "9"), Some(("new", "12".into())));
+        assert_eq!(later("u", "12"), None);
+        assert_eq!(later("another of that name", "9"), None);
         assert!(statuses.is_ours(&key(), "u", Some(&"new")));
         assert!(!statuses.is_ours(&key(), "u", Some(&"of somebody else")));
         assert!(statuses.wait(&key()).is_some_and(|wait| wait <= STATUS_PAUSE));
         statuses.forget(&key());
         assert_eq!(statuses.wait(&key()), None);
+    }
+
+    #[test]
+    fn what_was_left_counts_as_long_as_it_is_there() {
+        let statuses = Statuses::default();
+        let left = |status: &'static str| statuses.has_left(&key(), "u", Some(&status));
+        assert!(!left("ours and theirs"));
+        wrote(&statuses, "ours and theirs", true);
+        assert!(left("ours and theirs"));
+        assert!(!statuses.has_left(&key(), "another of that name", Some(&"ours and theirs")));
+        assert!(!left("ours"), "they have taken it out themselves");
+        wrote(&statuses, "ours and theirs", false);
+        assert!(!left("ours and theirs"), "it comes back with every write");
     }
 }

@@ -7,7 +7,7 @@ use super::options;
 use super::pod::Pod;
 use super::quantity::{BadQuantity, Quantity};
 use super::refusal::{Refusal, shown};
-use super::{InjectOptions, Node, Role};
+use super::{InjectOptions, Node, Role, WITHOUT};
 
 /// The gateway's port unless a pod wants another.
 pub(super) const GATEWAY_PORT: u16 = 7070;
@@ -53,7 +53,7 @@ impl Wanted {
     /// None if the pod does not ask for a sidecar.
     pub(super) fn read(pod: &Pod<'_>, options: &InjectOptions) -> Result<Option<Self>, Refusal> {
         let (link, server) = (pod.annotation(pods::LINK)?, pod.annotation(pods::SERVER)?);
-        let (role, name) = match (link, server) {
+        let (role, name) = match (link.and_then(pods::named), server.and_then(pods::named)) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => return Err(Refusal::BothRoles),
             (Some(link), None) => (Role::Client, link),
@@ -111,7 +111,7 @@ fn check_name(role: Role, name: &str) -> Result<(), Refusal> {
         annotation: role.key(),
         value: shown(name),
         expected: format!(
-            "give the name of a {} in the pod's namespace, at most {most} lower-case letters, digits and '-'; for a pod without a sidecar leave the annotation out",
+            "give the name of a {} in the pod's namespace, at most {most} lower-case letters, digits and '-'{WITHOUT}",
             role.kind()
         ),
     })

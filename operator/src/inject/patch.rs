@@ -1,14 +1,14 @@
-//! A JSON patch out of `add` alone.
+//! A JSON patch that takes nothing away.
 
 use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, Patch, PatchOperation};
+use json_patch::{AddOperation, MoveOperation, Patch, PatchOperation};
 use serde_json::{Map, Value};
 
-/// Gathers what is added.
+/// Gathers what is added and moved.
 #[derive(Debug, Default)]
-pub(super) struct Adds(Vec<PatchOperation>);
+pub(super) struct Changes(Vec<PatchOperation>);
 
-impl Adds {
+impl Changes {
     /// `value` at the front of the list at `path`, which is made if it is not `there`.
     pub(super) fn first(&mut self, path: &[&str], there: bool, value: Value) {
         self.element(path, there, "0", value);
@@ -17,6 +17,15 @@ impl Adds {
     /// `value` at the end of the list at `path`, which is made if it is not `there`.
     pub(super) fn last(&mut self, path: &[&str], there: bool, value: Value) {
         self.element(path, there, "-", value);
+    }
+
+    /// What is at `place` in the list at `path` to the front of it. Places that are named later are
+    /// those of the list as it is then.
+    pub(super) fn move_first(&mut self, path: &[&str], place: usize) {
+        let place = place.to_string();
+        let [from, path] = [place.as_str(), "0"]
+            .map(|place| PointerBuf::from_tokens(path.iter().copied().chain([place])));
+        self.0.push(PatchOperation::Move(MoveOperation { from, path }));
     }
 
     fn element(&mut self, path: &[&str], there: bool, place: &str, value: Value) {

@@ -87,8 +87,10 @@ impl<'a> Containers<'a> {
         })
     }
 
-    fn ours(&self) -> Option<Container<'a>> {
-        self.all.iter().copied().find(|container| container.name() == pods::CONTAINER)
+    /// What has the sidecar's name, with its place.
+    fn ours(&self) -> Option<(usize, Container<'a>)> {
+        let mut all = self.all.iter().copied().enumerate();
+        all.find(|(_, container)| container.name() == pods::CONTAINER)
     }
 
     /// Those that are not the sidecar, with their places.
@@ -204,11 +206,11 @@ impl<'a> Pod<'a> {
 
     /// The sidecar, or what has its name.
     pub(super) fn sidecar(&self) -> Option<Container<'a>> {
-        self.init_containers.ours()
+        self.init_containers.ours().map(|(_, container)| container)
     }
 
-    /// Whether the sidecar is there already.
-    pub(super) fn has_our_container(&self, wanted: &Wanted) -> Result<bool, Refusal> {
+    /// The sidecar's place among the init containers, if it is there already.
+    pub(super) fn our_place(&self, wanted: &Wanted) -> Result<Option<usize>, Refusal> {
         let collision = |field: &str| Refusal::NameCollision {
             what: format!("a container {:?} in spec.{field}", pods::CONTAINER),
         };
@@ -216,8 +218,8 @@ impl<'a> Pod<'a> {
             return Err(collision(self.containers.field));
         }
         match self.init_containers.ours() {
-            None => Ok(false),
-            Some(container) if container.is_ours(wanted.node.role) => Ok(true),
+            None => Ok(None),
+            Some((place, container)) if container.is_ours(wanted.node.role) => Ok(Some(place)),
             Some(_) => Err(collision(self.init_containers.field)),
         }
     }

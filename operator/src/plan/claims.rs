@@ -153,7 +153,7 @@ fn fit_by_itself(
     let nothing = BTreeMap::new();
     let labels = namespaces.map(|known| known.get(&key.namespace).unwrap_or(&nothing));
     permits(server, &key.namespace, labels)
-        .map_err(|message| Refusal::new(reason::NOT_PERMITTED, message))?;
+        .map_err(|message| Refusal::new(reason::REF_NOT_PERMITTED, message))?;
     let (name, namespace) = (server.name_any(), server.namespace().unwrap_or_default());
     match PeerName::parse(&names::client_identity(hostname, &name, &namespace)) {
         Ok(_) => {}

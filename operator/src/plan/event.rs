@@ -94,6 +94,9 @@ fn news_of(before: &[Condition], found: &Finding) -> Option<Event> {
         (IDENTITY_ISSUED, Status::True) if found.reason == reason::EXPORT_EXPIRING => {
             Some(Event::warning(found.reason, "Issue", note))
         }
+        (IDENTITY_ISSUED, Status::True) if found.reason == reason::CERT_RELOAD_FAILED => {
+            Some(Event::warning(found.reason, "Observe", note))
+        }
         (IDENTITY_ISSUED, Status::True) if found.reason == reason::ROTATION_WAITS => {
             Some(Event::normal(found.reason, "RotateCa", note))
         }

@@ -10,7 +10,8 @@
 //! but their user can bring them another one, and without it the switch would lock them out. The user
 //! may say that it goes on without them ([`ROTATE_CA_GO_ON`](restpipe_api::names::ROTATE_CA_GO_ON)); that
 //! counts for the rotation under way and for no later one. Nothing waits for ever: in the last days of
-//! the old root the switch is made anyway, and an old root that has ended is dropped.
+//! the old root the switch is made anyway; and the old one is dropped when it has ended, or in the last
+//! days of the new one if it would outlive that.
 
 mod evidence;
 mod phases;

@@ -7,6 +7,7 @@ mod external;
 mod lag;
 mod leafs;
 mod links;
+mod outlived;
 mod recovery;
 mod rotation;
 mod servers;

@@ -40,6 +40,8 @@ struct Identity {
     serial: String,
     #[serde(default, deserialize_with = "roots")]
     trusts: Vec<String>,
+    #[serde(default)]
+    reload_failed: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +61,8 @@ struct Peer {
     root: Option<String>,
     #[serde(default, deserialize_with = "roots")]
     trusted_roots: Vec<String>,
+    #[serde(default)]
+    reload_failed: Option<String>,
 }
 
 impl Snapshot {
@@ -76,6 +80,11 @@ impl Snapshot {
     /// Fingerprints of the roots that the pod trusts.
     pub(super) fn trusts(&self) -> BTreeSet<String> {
         words(&self.identity.trusts)
+    }
+
+    /// Why the pod does not take the newest files of its identity, in a word.
+    pub(super) fn reload_failed(&self) -> Option<String> {
+        self.identity.reload_failed.as_deref().map(|word| plain(word, MAX_WORD))
     }
 
     /// The pipes: of each instance the newest that is not being drained, since a pipe that is
@@ -115,6 +124,7 @@ impl Peer {
             not_after: time(&self.certificate_not_after)?,
             root: plain(self.root.as_deref().unwrap_or_default(), MAX_WORD),
             trusts: words(&self.trusted_roots),
+            reload_failed: self.reload_failed.as_deref().map(|word| plain(word, MAX_WORD)),
         })
     }
 }

@@ -205,6 +205,7 @@ impl Live<'_> {
             serial: self.serial.clone(),
             root: self.root.clone(),
             trusts: snapshot.trusts(),
+            reload_failed: snapshot.reload_failed(),
             pipes: snapshot.pipes(self.pod.board.pod()),
         });
     }

@@ -16,7 +16,7 @@ struct Known;
 impl Links for Known {
     fn standing(&self, _role: Role, _namespace: &str, name: &str) -> Standing {
         match name {
-            "absent" | "maybe" | "disabled" | "false" => Standing::Absent,
+            "absent" | "maybe" | "false" => Standing::Absent,
             "unwatched" => Standing::NotWatched,
             "refused" => Standing::NotAccepted {
                 reason: "HostnameTaken".to_owned(),

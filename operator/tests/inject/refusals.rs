@@ -1,6 +1,6 @@
 //! Pods that are not let in, and what is said to their authors.
 
-use restpipe_operator::inject::inject;
+use restpipe_operator::inject::{Node, Role, inject};
 use serde_json::{Value, json};
 
 use crate::{Known, options};
@@ -100,15 +100,15 @@ fn annotations_that_make_no_sense_are_refused_by_name_with_a_cure() {
 }
 
 #[test]
-fn who_wants_no_sidecar_is_told_to_leave_the_annotation_out() {
-    for name in ["", "a,b", "Disabled"] {
+fn who_wants_no_sidecar_is_told_to_write_disabled() {
+    for name in ["", "a,b", "Disabled", "disabled "] {
         let got = refused(&pod(json!({ "restpipe.io/link": name }), json!({})));
-        assert!(got.ends_with("; for a pod without a sidecar leave the annotation out"), "{got}");
+        assert!(got.ends_with("; for a pod without a sidecar write disabled"), "{got}");
     }
 }
 
 #[test]
-fn the_value_of_an_annotation_is_a_name_whatever_word_it_is_and_no_other_switches_it_off() {
+fn every_other_word_is_a_name_and_no_other_annotation_switches_it_off() {
     let warned = |annotations: Value| {
         let injection = inject(&pod(annotations, json!({})), "shop", &Known, &options());
         let injection = injection.expect("let in");
@@ -120,8 +120,8 @@ fn the_value_of_an_annotation_is_a_name_whatever_word_it_is_and_no_other_switche
             "there is no RestPipeLink {name} in namespace shop: the pod waits until you make it{more}"
         )]
     };
-    let cure = "; for a pod without a sidecar leave the annotation out";
-    for (name, more) in [("maybe", ""), ("disabled", cure), ("false", cure)] {
+    let cure = "; for a pod without a sidecar write disabled";
+    for (name, more) in [("maybe", ""), ("false", cure)] {
         assert_eq!(warned(json!({ "restpipe.io/link": name })), absent(name, more));
     }
     // A link may have any name.
@@ -139,11 +139,33 @@ fn a_pod_that_names_neither_link_nor_server_is_not_touched() {
         json!({ "restpipe.io/link": null, "restpipe.io/inject": "disabled" }),
         json!({ "restpipe.io/link": null, "restpipe.io/inject": "enabled" }),
         json!({ "restpipe.io/link": null, "restpipe.io/app-port": "maybe" }),
+        json!({ "restpipe.io/link": "disabled" }),
+        json!({ "restpipe.io/link": null, "restpipe.io/server": "disabled" }),
+        json!({ "restpipe.io/link": "disabled", "restpipe.io/server": "disabled" }),
+        json!({ "restpipe.io/link": "disabled", "restpipe.io/app-port": "maybe" }),
+        json!({ "restpipe.io/link": "disabled", "restpipe.io/inject": "enabled" }),
     ] {
         let pod = pod(annotations, json!({ "hostNetwork": true }));
         let injection = inject(&pod, "shop", &Known, &options()).expect("let in");
         assert!(injection.patch.0.is_empty() && injection.warnings.is_empty(), "{pod}");
         assert!(injection.node.is_none());
+    }
+}
+
+#[test]
+fn of_link_and_server_the_one_that_is_disabled_is_as_if_it_were_not_there() {
+    for (annotations, role, name) in [
+        (
+            json!({ "restpipe.io/link": "disabled", "restpipe.io/server": "hub" }),
+            Role::Server,
+            "hub",
+        ),
+        (json!({ "restpipe.io/server": "disabled" }), Role::Client, "app"),
+    ] {
+        let injection = inject(&pod(annotations, json!({})), "shop", &Known, &options());
+        let injection = injection.expect("let in");
+        assert_eq!(injection.node, Some(Node { role, name: name.to_owned() }));
+        assert!(!injection.patch.0.is_empty() && injection.warnings.is_empty(), "{injection:?}");
     }
 }
 

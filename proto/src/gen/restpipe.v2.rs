@@ -44,6 +44,15 @@ pub struct Limits {
     #[prost(uint32, tag = "1")]
     pub max_streams: u32,
 }
+/// What has changed at the sender since its HELLO; the whole payload of a
+/// NOTICE frame.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Notice {
+    /// Why the sender does not take the newest files of its identity, and shows
+    /// an older one: a word of small letters and "_". Empty: all is well.
+    #[prost(string, tag = "1")]
+    pub reload_failed: ::prost::alloc::string::String,
+}
 /// An end-to-end HTTP header. The name is lower case.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Header {

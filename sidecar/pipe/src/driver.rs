@@ -52,6 +52,10 @@ pub trait Service: Send + Sync + 'static {
 
     /// A ping was answered after `rtt`.
     fn on_heartbeat(&self, _rtt: Duration) {}
+
+    /// The peer tells why it does not take the newest files of its identity,
+    /// or that it does again.
+    fn on_reload_failed(&self, _word: Option<&str>) {}
 }
 
 /// Answers nothing: for a side that only asks.

@@ -126,6 +126,8 @@ pub(crate) struct Shared {
     /// The peer's first word that it goes away. The state may have moved on
     /// before anybody has looked at it.
     pub(crate) farewell: OnceLock<GoAway>,
+    /// What the peer has told of its renewals, in a word.
+    pub(crate) reload_failed: Mutex<Option<Box<str>>>,
     /// The next stream id. The lock is held while the command is sent, so
     /// that ids reach the session in rising order.
     next: Mutex<u64>,
@@ -134,7 +136,7 @@ pub(crate) struct Shared {
 /// A pipe, to whoever makes calls on it. Clones are the same pipe.
 #[derive(Clone, Debug)]
 pub struct PipeHandle {
-    commands: Commands,
+    pub(crate) commands: Commands,
     shared: Arc<Shared>,
 }
 
@@ -224,6 +226,7 @@ impl PipeHandle {
             state: watch::Sender::new(PipeState::Opening),
             peer: OnceLock::new(),
             farewell: OnceLock::new(),
+            reload_failed: Mutex::default(),
             next: Mutex::new(role.first_stream()),
         };
         Self { commands: Commands(commands), shared: Arc::new(shared) }

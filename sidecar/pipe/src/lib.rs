@@ -6,7 +6,7 @@
 //! task that owns a stream and turns its readiness into calls of the session.
 //! [`PipeHandle`] is what everybody else holds. [`dial`] and [`tls`] are how a
 //! pipe comes to be over TCP and TLS, with the pauses of [`backoff`] between dials; the rest
-//! knows of neither.
+//! knows of neither. [`listen`] is for all who take connections.
 //!
 //! After TLS both sides are alike: who dialled shows only in the stream ids.
 
@@ -22,6 +22,8 @@ mod handle;
 mod inbox;
 mod incoming;
 pub mod limits;
+pub mod listen;
+mod notice;
 pub mod session;
 pub mod tls;
 

@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
-use restpipe_proto::pb::{Cancel, CancelReason, GoAway, GoAwayReason, Limits};
+use restpipe_proto::pb::{Cancel, CancelReason, GoAway, GoAwayReason, Limits, Notice};
 use restpipe_proto::{Kind, VERSION, head};
 
 use crate::Role;
@@ -255,6 +255,9 @@ impl Session {
             Command::Limit { max_streams } => {
                 self.max_streams = max_streams;
                 self.queue.control(Kind::Limits, 0, head::to_bytes(&Limits { max_streams }));
+            }
+            Command::Notice { reload_failed } => {
+                self.queue.control(Kind::Notice, 0, head::to_bytes(&Notice { reload_failed }));
             }
         }
     }

@@ -14,21 +14,24 @@ use crate::creds::CredsStore;
 use crate::gateway::{self, BoundGateway, GatewayLimits};
 use crate::link::{Admission, Dialer, ListenLimits, Listener, PipeParts};
 use crate::names::Names;
+use crate::presence::Presence;
 use crate::telemetry::Recorder;
 
 pub(super) fn store(
     settings: &Settings,
     credentials: Option<Credentials>,
+    presence: &Presence,
     recorder: &Recorder,
 ) -> anyhow::Result<CredsStore> {
+    let (presence, recorder) = (presence.clone(), recorder.clone());
     if let Some(credentials) = credentials {
-        return Ok(CredsStore::fixed(credentials, recorder.clone()));
+        return Ok(CredsStore::fixed(credentials, presence, recorder));
     }
     let usage = match settings.role() {
         Role::Server => Usage::Server,
         Role::Client => Usage::Client,
     };
-    CredsStore::load(&settings.identity, usage, recorder.clone()).with_context(|| {
+    CredsStore::load(&settings.identity, usage, presence, recorder).with_context(|| {
         format!(
             "this node has no identity it can use in {}: make one with `restpipe identity {usage}`, or name its directory by --dir",
             settings.identity.dir.display()

@@ -51,6 +51,10 @@ pub(super) fn status(args: &StatusArgs) -> anyhow::Result<()> {
         "certificate",
         &format!("until {}, from {}", status.identity.not_after, status.identity.issuer),
     ]);
+    if let Some(failed) = &status.identity.reload_failed {
+        let text = format!("not taken, the one above stays: {}", failed.detail);
+        table.add_row(["new files", &text]);
+    }
     if let Some(failure) = &status.last_failure {
         table.add_row([
             "last failure",

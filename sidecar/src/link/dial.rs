@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{Failure, PipeParts, RENEW_SPREAD};
-use crate::dispatch::PeerService;
+use crate::creds::InUse;
 use crate::presence::{Change, PresenceEvent};
 use crate::router::{Peer, SERVER};
 
@@ -165,7 +165,7 @@ impl Dialer {
             self.parts.router.peers().iter().map(|peer| peer.epoch).take(MAX_LIVE).collect();
         let config = self.parts.config(&credentials, epoch, live_epochs);
         let server_name: Arc<str> = self.server_name.as_str().into();
-        let service = PeerService::new(self.parts.dispatcher.clone(), server_name.clone());
+        let service = self.parts.service(server_name.clone());
         let Dialled { pipe, hello, verified, driver } =
             secured.open(config, Arc::new(service)).await?;
         debug!(software = %hello.software, "peer said hello");
@@ -188,6 +188,7 @@ impl Dialer {
     async fn until_next(&self, live: &Live, stop: &CancellationToken) -> Next {
         let mut state = live.peer.pipe.state();
         let mut renewals = self.parts.creds.changes();
+        let mut told = String::new();
         loop {
             let now = state.borrow_and_update().clone();
             // The pipe may have ended right behind that word.
@@ -206,15 +207,19 @@ impl Dialer {
                 }
                 PipeState::Opening | PipeState::Open => {}
             }
+            let InUse { credentials, reload_failed } = self.parts.creds.in_use();
+            if credentials.content_hash() != live.content_hash {
+                return Next::Replace(RENEW_SPREAD.mul_f64(rand::random()));
+            }
+            let word = reload_failed.map(|failed| failed.reason).unwrap_or_default();
+            if word != told {
+                live.peer.pipe.tell_reload_failed(&word);
+                told = word;
+            }
             tokio::select! {
                 () = stop.cancelled() => return Next::Stop,
                 changed = state.changed() => if changed.is_err() { return Next::Ended(Why::Eof) },
-                changed = renewals.changed() => {
-                    let renewed = changed.is_ok() && self.parts.creds.current().content_hash() != live.content_hash;
-                    if renewed {
-                        return Next::Replace(RENEW_SPREAD.mul_f64(rand::random()));
-                    }
-                }
+                Ok(()) = renewals.changed() => {}
             }
         }
     }

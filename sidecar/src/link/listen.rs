@@ -21,7 +21,6 @@ use super::PipeParts;
 use super::turns::{self, Taken, Turn, Turns};
 use crate::accept::{self, AcceptBackoff};
 use crate::control::{Control, MAX_OPERATORS, MAX_QUESTIONS};
-use crate::dispatch::PeerService;
 use crate::names::Names;
 use crate::quiet::Quiet;
 use crate::router::{Absent, Peer};
@@ -262,9 +261,7 @@ impl Shared {
         let mut config = self.parts.config(&credentials, 0, Vec::new());
         let admitted = self.admit(&verified);
         let service: Arc<dyn Service> = match &admitted {
-            Ok(Guest { key: Some(client), .. }) => {
-                Arc::new(PeerService::new(self.parts.dispatcher.clone(), client.clone()))
-            }
+            Ok(Guest { key: Some(client), .. }) => Arc::new(self.parts.service(client.clone())),
             Ok(Guest { key: None, .. }) => {
                 config.max_streams = MAX_QUESTIONS;
                 Arc::new(self.control.clone())

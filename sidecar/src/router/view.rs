@@ -49,6 +49,9 @@ pub struct PeerView {
     /// SHA-256 fingerprints, in hex, of the roots that it says it trusts.
     #[serde(default)]
     pub trusted_roots: Vec<String>,
+    /// Why it does not take the newest files of its identity, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_failed: Option<String>,
     /// Its software.
     pub software: String,
 }
@@ -139,6 +142,7 @@ impl Peer {
                 .take(MAX_ROOTS)
                 .map(|root| hex(root))
                 .collect(),
+            reload_failed: self.pipe.reload_failed(),
             software: self.hello.software.clone(),
         }
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::args::{RunArgs, Target};
 use crate::case::Case;
-use crate::process::Process;
+use crate::process::{Machine, Process};
 use crate::report::Report;
 use crate::role::{Found, Window};
 use crate::site::{CLIENT, Pair, SERVER, Site};
@@ -63,6 +63,9 @@ pub(crate) struct Measured {
     pub(crate) cpu: Vec<f64>,
     /// Context switches a call, likewise.
     pub(crate) switches: Vec<f64>,
+    /// Shares of all processors' time in which they had nothing to do, and were others'.
+    pub(crate) idle: f64,
+    pub(crate) stolen: f64,
 }
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -216,9 +219,10 @@ impl Bench {
             watched.iter().map(|process| Ok((process.cpu()?, process.switches()?))).collect()
         };
         load.line("begin", limit)?;
-        let before = look()?;
+        let (before, machine) = (look()?, Machine::now()?);
         load.line("end", limit)?;
         let after = look()?;
+        let (idle, stolen) = Machine::now()?.since(machine);
         let found: Found = serde_json::from_str(&load.line("{", limit)?)?;
         ensure!(found.calls > 0 || found.bytes > 0, "nothing was answered");
         let calls = found.calls as f64;
@@ -227,6 +231,8 @@ impl Bench {
             found,
             cpu: each.clone().map(|(a, b)| (b.0 - a.0).as_secs_f64() * 1e6 / calls).collect(),
             switches: each.map(|(a, b)| (b.1 - a.1) as f64 / calls).collect(),
+            idle,
+            stolen,
         })
     }
 }

@@ -131,6 +131,38 @@ pub(crate) struct Memory {
     pub(crate) anonymous: u64,
 }
 
+/// What all processors have done since the machine was started, in ticks of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    all: u64,
+    idle: u64,
+    stolen: u64,
+}
+
+impl Machine {
+    /// By now (proc_stat(5)).
+    pub(crate) fn now() -> anyhow::Result<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat")?).context("no line of all processors")
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks = line.split_whitespace().map(|word| word.parse().ok());
+        // What follows the first eight is in them already.
+        let ticks: Vec<u64> = ticks.take(8).collect::<Option<_>>()?;
+        let [_, _, _, idle, waiting, _, _, stolen] = *ticks else { return None };
+        Some(Self { all: ticks.iter().sum(), idle: idle + waiting, stolen })
+    }
+
+    /// The shares of the processors' time since `before` in which they had nothing to do, and in
+    /// which the machine below had them do something else.
+    pub(crate) fn since(self, before: Self) -> (f64, f64) {
+        let share =
+            |now: u64, then: u64| (now - then) as f64 / (self.all - before.all).max(1) as f64;
+        (share(self.idle, before.idle), share(self.stolen, before.stolen))
+    }
+}
+
 fn tasks(id: u32) -> anyhow::Result<Vec<String>> {
     let directory = format!("/proc/{id}/task");
     let entries = fs::read_dir(&directory).with_context(|| format!("process {id} has ended"))?;
@@ -159,6 +191,16 @@ mod tests {
         assert_eq!(field(text, "voluntary_ctxt_switches"), Some(12));
         assert_eq!(field(text, "nonvoluntary_ctxt_switches"), Some(3));
         assert_eq!(field(text, "Vm"), None);
+    }
+
+    #[test]
+    fn what_processors_have_not_done_is_a_share_of_their_time() {
+        let parse = |line: &str| Machine::parse(line).unwrap();
+        let before = parse("cpu  10 0 10 100 0 0 0 5 0 0\ncpu0 1 2 3\n");
+        let now = parse("cpu  40 0 30 120 10 0 0 25 7 7\n");
+        assert_eq!(now.since(before), (0.3, 0.2));
+        assert!(Machine::parse("cpu0 1 2 3 4 5 6 7 8\n").is_none());
+        assert!(Machine::now().is_ok());
     }
 
     #[test]

@@ -6,11 +6,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use restpipe_tests::binary::Node;
+use restpipe_tests::binary::{Node, eventually, run};
 use restpipe_tests::forged::{Forged, dial, many_certificates, signed, with_intermediates};
 use restpipe_tests::http::get;
 use restpipe_tests::rotation::{peer_since, replace, serial};
 use restpipe_tests::site::{CLIENT, HUB, Site};
+use serde_json::{Value, json};
+
+use crate::gateway::{event_stream, next_event};
 
 /// As many as no way leads over: 6 are followed.
 const INTERMEDIATES: usize = 100;
@@ -120,6 +123,9 @@ fn broken_identity_files_leave_the_old_identity_and_its_pipes_and_are_told() {
         let line = server.log().line_since(said, &["not taken, the old identity stays", words]);
         assert_eq!(line["level"], "WARN");
         assert!(counted(&server, result) > count, "{words}");
+        let failed = server.status()["identity"]["reload_failed"].clone();
+        assert_eq!(failed["reason"], result);
+        assert!(failed["detail"].as_str().is_some_and(|text| text.contains(words)), "{failed}");
         assert_eq!(serial(&server), before);
         works(&server, &client, &pipe);
         file.mend();
@@ -133,6 +139,52 @@ fn broken_identity_files_leave_the_old_identity_and_its_pipes_and_are_told() {
     second.connected();
     cert.mend();
     assert_eq!(serial(&server), before);
+}
+
+/// Why the one client does not take its newest files, as the server's table has it.
+fn told_by_client(server: &Node) -> Value {
+    server.status()["peers"][0]["reload_failed"].clone()
+}
+
+#[test]
+fn a_client_tells_its_server_that_its_new_files_are_bad_and_when_they_are_good_again() {
+    let site = Site::new();
+    let (server, client) = site.pair();
+    let pipe = peer_since(&server);
+    let mut events = event_stream(server.gateway());
+    let mut event = |word: &str| loop {
+        let (said, data) = next_event(&mut events);
+        if said == word {
+            return data;
+        }
+    };
+    assert_eq!(told_by_client(&server), Value::Null);
+
+    let key = format!("{CLIENT}/tls.key");
+    let good = read(&site, &key);
+    replace(&site, &key, "-----BEGIN PRIVATE KEY-----\nnonsense\n");
+    let told = event("cert-reload-failed");
+    assert_eq!((&told["peer"], &told["reason"]), (&json!("fs"), &json!("bad_pem")));
+    assert_eq!(told_by_client(&server), "bad_pem");
+    assert_eq!(client.status()["identity"]["reload_failed"]["reason"], "bad_pem");
+    let admin = client.admin().url();
+    let status = run(["status", "--url", &admin]).output();
+    assert!(status.contains("not taken, the one above stays: "), "{status}");
+    works(&server, &client, &pipe);
+
+    // Another pipe is told of it too.
+    let fresh = signed(&site.path("ca"), "server", HUB, &rcgen::PKCS_ECDSA_P256_SHA256);
+    replace(&site, &format!("{HUB}/tls.key"), &fresh.key);
+    replace(&site, &format!("{HUB}/tls.crt"), &fresh.cert);
+    eventually("there is another pipe, and it tells the same", || {
+        peer_since(&server) != pipe && told_by_client(&server) == "bad_pem"
+    });
+
+    replace(&site, &key, &good);
+    assert_eq!(event("cert-reload")["peer"], HUB, "that was the server's own");
+    assert_eq!(event("cert-reload")["peer"], "fs");
+    assert_eq!(told_by_client(&server), Value::Null);
+    assert_eq!(client.status()["identity"]["reload_failed"], Value::Null);
 }
 
 #[test]

@@ -673,7 +673,7 @@ fn the_node_s_own_endpoints_tell_how_it_is() {
 }
 
 /// The next event of a stream: its word and its data.
-fn next_event(stream: &mut Connection) -> (String, serde_json::Value) {
+pub(crate) fn next_event(stream: &mut Connection) -> (String, serde_json::Value) {
     let mut word = String::new();
     loop {
         let line = stream.line().expect("the stream goes on");
@@ -686,7 +686,7 @@ fn next_event(stream: &mut Connection) -> (String, serde_json::Value) {
     }
 }
 
-fn event_stream(at: &At) -> Connection {
+pub(crate) fn event_stream(at: &At) -> Connection {
     let mut stream = Connection::open(at);
     // HTTP/1.0 has no chunks, so the lines come as they are.
     stream.send("GET /-/events HTTP/1.0\r\nHost: localhost\r\n\r\n");

@@ -98,7 +98,7 @@ impl Host {
             Role::Client => (restpipe_pipe::Role::Dialer, SERVER, "hub"),
             Role::Server => (restpipe_pipe::Role::Acceptor, CLIENT, CLIENT),
         };
-        let service = PeerService::new(self.dispatcher.clone(), name.into());
+        let service = PeerService::new(self.dispatcher.clone(), name.into(), Presence::default());
         let (pipe, driver) = restpipe_pipe::open(end, role, config, Arc::new(service));
         let (router, handle) = (self.router.clone(), pipe.clone());
         let kept = async move {

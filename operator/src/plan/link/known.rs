@@ -15,7 +15,7 @@ use crate::plan::conditions::Finding;
 use crate::plan::leaf::{self, LeafPlan, LeafWant};
 use crate::plan::node::client_toml;
 use crate::plan::objects::Owner;
-use crate::plan::server::duration_of;
+use crate::plan::server::{conditions, duration_of};
 use crate::plan::service::address_of;
 use crate::seen::{PipeSeen, Trouble};
 
@@ -63,7 +63,13 @@ pub(super) fn find(seen: &LinkSeen<'_>, view: &ServerView, now: SystemTime) -> O
         may_switch: view.clients_may_switch,
     };
     let mut leaf = leaf::plan(seen.secret, &want, now);
-    let issued = issued(seen, view, verdict, &mut leaf, now);
+    let mut issued = issued(seen, view, verdict, &mut leaf, now);
+    if issued.holds()
+        && let Some(failed) = reload_failed(seen, verdict)
+    {
+        let message = format!("{}; {failed}", issued.message);
+        issued = Finding::good(IDENTITY_ISSUED, reason::CERT_RELOAD_FAILED, message);
+    }
     Some(Found {
         hostname: Some(verdict.hostname.clone()),
         server: Some(view.key.to_string()),
@@ -155,6 +161,22 @@ fn issued(
         text.push_str(&cure);
     }
     Finding::good(IDENTITY_ISSUED, reason::ISSUED, text)
+}
+
+/// Which node of the link goes on with an older certificate because the newest files are bad, and
+/// what to do.
+fn reload_failed(seen: &LinkSeen<'_>, verdict: &Verdict) -> Option<String> {
+    let pipes = seen.pipes.unwrap_or_default().iter();
+    let own = pipes.filter(|pipe| pipe.hostname == verdict.hostname);
+    let failed = own.filter_map(|pipe| Some((&pipe.instance, pipe.reload_failed.as_ref()?)));
+    let (instance, word) = failed.min()?;
+    if seen.pods.iter().any(|pod| pod.name == *instance) {
+        return Some(conditions::reload_failed(seen.link, instance, word));
+    }
+    let (namespace, name) = (seen.link.namespace().unwrap_or_default(), seen.link.name_any());
+    Some(format!(
+        "the client {instance} outside of this cluster does not take the files that it has now ({word}) and goes on with older ones: its log says why, bring them there once more (restpipe-operator export link/{name} -n {namespace})"
+    ))
 }
 
 fn cure(seen: &LinkSeen<'_>, in_use: Option<&PipeSeen>, serial: &str) -> String {

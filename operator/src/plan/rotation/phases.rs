@@ -28,7 +28,7 @@ impl Steps<'_> {
         self.waiting_for.extend(self.evidence.who_does_not_trust(&new, self.now));
         let long_enough = self.settle(state, settled);
         // Then even a Secret that cannot be written is left behind.
-        let (last_call, last_minute) = (before_end(state, 1), before_end(state, 2));
+        let (last_call, last_minute) = (before_end(state, 2), before_end(state, 1));
         let agreed = long_enough && self.waiting_for.is_empty();
         let forced = self.now >= last_minute || long_enough && self.now >= last_call;
         if !agreed && !forced {
@@ -54,7 +54,9 @@ impl Steps<'_> {
     }
 
     /// Waits until nothing of the old root lives, and no longer than the old root itself: what is
-    /// still of it then is of no use to anybody.
+    /// still of it then is of no use to anybody. An old root of the user's own may outlive the new
+    /// one, which has to be followed before it ends: so this one ends in time for the next spread
+    /// to have its own last call.
     pub(super) fn switch(&mut self, state: &mut CaState) {
         let Some(previous) = &state.previous else { return };
         // One that has not begun has not ended: the clock is wrong then.
@@ -67,16 +69,24 @@ impl Steps<'_> {
             self.waiting_for.extend(self.evidence.who_shows_another(state, self.now));
         }
         let long_enough = self.settle(state, settled);
-        if !ended && (!long_enough || !self.waiting_for.is_empty()) {
+        let (last_call, last_minute) = (before_end(state, 4), before_end(state, 2));
+        let done = ended || long_enough && self.waiting_for.is_empty();
+        let forced = self.now >= last_minute || long_enough && self.now >= last_call;
+        if !done && !forced {
             return;
         }
         // Nor is a Secret named any more that cannot be written.
-        self.waiting_for.clear();
-        self.events.push(Event::normal(
-            event::ROTATION_DONE,
-            "RotateCa",
-            "no certificate of the old CA lives: it is no longer trusted",
-        ));
+        let missed = std::mem::take(&mut self.waiting_for);
+        let note = if ended || missed.is_empty() {
+            "no certificate of the old CA lives: it is no longer trusted".to_owned()
+        } else {
+            format!(
+                "the new CA ends at {} and has to be followed before, so the old one is no longer trusted, although these may still have a certificate of it: {}",
+                rfc3339(state.current.info().not_after),
+                evidence::listed(missed)
+            )
+        };
+        self.events.push(Event::normal(event::ROTATION_DONE, "RotateCa", note));
         state.previous = None;
         state.settled = None;
         self.forget_go_on(state);
@@ -107,9 +117,9 @@ impl Steps<'_> {
     }
 }
 
-/// [`LAST_CALL`], or a fraction of it, before the root's end.
-fn before_end(state: &CaState, divisor: u32) -> SystemTime {
+/// So many halves of [`LAST_CALL`] before the end of the root that signs.
+fn before_end(state: &CaState, halves: u32) -> SystemTime {
     let info = state.current.info();
     let life = info.not_after.duration_since(info.not_before).unwrap_or_default();
-    info.not_after - (life / 12).min(LAST_CALL) / divisor
+    info.not_after - (life / 12).min(LAST_CALL) / 2 * halves
 }

@@ -34,7 +34,7 @@ impl Found {
         conflict: Option<&Trouble>,
     ) -> Self {
         let accepted = accepted(step, leaf, conflict);
-        let issued = issued(seen.server, step, leaf);
+        let issued = issued(seen, step, leaf);
         let pods = pods(seen);
         let ready = match &pods {
             Some(pods) => {
@@ -134,7 +134,7 @@ fn accepted(step: &Step, leaf: &LeafPlan, conflict: Option<&Trouble>) -> Finding
     }
 }
 
-fn issued(server: &RestPipeServer, step: &Step, leaf: &LeafPlan) -> Finding {
+fn issued(seen: &ServerSeen<'_>, step: &Step, leaf: &LeafPlan) -> Finding {
     match (&leaf.problem, &leaf.identity) {
         (Some(trouble), _) => Finding::of(IDENTITY_ISSUED, trouble),
         (None, Some(identity)) => {
@@ -143,8 +143,16 @@ fn issued(server: &RestPipeServer, step: &Step, leaf: &LeafPlan) -> Finding {
                 "the Secret {} holds a certificate for {} until {until}",
                 identity.secret_name, identity.name
             );
+            let states =
+                seen.told.iter().filter_map(|told| Some((told, told.state.as_ref().ok()?)));
+            let failed =
+                states.filter_map(|(told, state)| Some((&told.pod, state.reload_failed.as_ref()?)));
+            if let Some((pod, word)) = failed.min() {
+                let text = format!("{text}; {}", reload_failed(seen.server, pod, word));
+                return Finding::good(IDENTITY_ISSUED, reason::CERT_RELOAD_FAILED, text);
+            }
             if step.waits_for_exported {
-                let text = format!("{text}; {}", rotation_waits(server, &step.waiting_for));
+                let text = format!("{text}; {}", rotation_waits(seen.server, &step.waiting_for));
                 return Finding::good(IDENTITY_ISSUED, reason::ROTATION_WAITS, text);
             }
             Finding::good(IDENTITY_ISSUED, reason::ISSUED, text)
@@ -153,6 +161,19 @@ fn issued(server: &RestPipeServer, step: &Step, leaf: &LeafPlan) -> Finding {
             Finding::bad(IDENTITY_ISSUED, reason::CA_UNAVAILABLE, "there is no certificate yet")
         }
     }
+}
+
+/// What to do about a pod that goes on with an older certificate because the newest files are bad.
+pub(in crate::plan) fn reload_failed<K: kube::ResourceExt>(
+    of: &K,
+    pod: &str,
+    word: &str,
+) -> String {
+    let namespace = of.namespace().unwrap_or_default();
+    format!(
+        "the pod {pod} does not take the files that it has now ({word}) and goes on with older ones; its log says why: kubectl logs -n {namespace} {pod} -c {}",
+        restpipe_api::pods::CONTAINER
+    )
 }
 
 /// What to do about a rotation that waits for clients which only their user can see to.

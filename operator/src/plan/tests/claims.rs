@@ -56,7 +56,7 @@ fn a_link_that_is_being_deleted_or_not_permitted_claims_nothing() {
     let stranger = aged("elsewhere", "older", "files", 99);
     let found = claims(&hub(), &[old, stranger, aged("shop", "young", "files", 1)], None);
     assert_eq!(refusal(&found, "shop", "old"), Some(reason::BEING_DELETED));
-    assert_eq!(refusal(&found, "elsewhere", "older"), Some(reason::NOT_PERMITTED));
+    assert_eq!(refusal(&found, "elsewhere", "older"), Some(reason::REF_NOT_PERMITTED));
     assert_eq!(refusal(&found, "shop", "young"), None);
 }
 

@@ -24,6 +24,24 @@ fn a_link_that_is_exported_before_its_server_knows_it_is_issued_once() {
 }
 
 #[test]
+fn a_client_outside_that_does_not_take_new_files_is_told_how_to_mend_them() {
+    let mut world = World::with_clients(&["far"]);
+    world.change("far", |link| link.spec.export = Some(Export::default()));
+    world.link_pods.clear();
+    world.settle();
+    world.clients.get_mut("far").unwrap().reload_failed = Some("key_mismatch".into());
+    world.settle();
+    let (status, word, text) = world.condition("far", IDENTITY_ISSUED);
+    assert_eq!((&*status, &*word), ("True", reason::CERT_RELOAD_FAILED));
+    let said = "the client far-pod outside of this cluster does not take the files that it has now (key_mismatch)";
+    assert!(text.contains(said), "{text}");
+    assert!(text.contains("restpipe-operator export link/far -n shop"), "{text}");
+    // That it is warned of its end in time does not depend on it.
+    let server = world.plan_server();
+    assert!(world.plan_link("far", &server).again_in.is_some());
+}
+
+#[test]
 fn an_exported_leaf_lives_long_and_is_not_renewed_by_time() {
     let mut world = World::with_clients(&["far"]);
     world.change("far", |link| link.spec.export = Some(Export::default()));

@@ -9,7 +9,7 @@ use restpipe_api::condition::{ACCEPTED, CONNECTED, IDENTITY_ISSUED, READY, reaso
 use restpipe_api::names::RENEW;
 use restpipe_identity::{BACKDATE, CA_LIFETIME, CertificateAuthority, Usage};
 
-use super::world::{DAY, HOUR, World, foreign, info, link, trouble};
+use super::world::{DAY, HOUR, Node, World, foreign, info, link, trouble};
 use crate::plan::event::{ISSUED, RENEWED};
 use crate::plan::leaf::renewal_at;
 use crate::plan::time::system;
@@ -337,3 +337,32 @@ proptest! {
 static SAMPLE: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
     CertificateAuthority::create("sample", HOUR, World::new().now).unwrap().cert_pem().to_owned()
 });
+
+#[test]
+fn a_node_that_does_not_take_its_new_files_is_told_of_once_and_for_as_long_as_it_lasts() {
+    let mut world = World::with_clients(&["fs"]);
+    let failed = |node: &mut Node| node.reload_failed = Some("bad_pem".into());
+    failed(world.clients.get_mut("fs").unwrap());
+    world.settle();
+    let (status, word, text) = world.condition("fs", IDENTITY_ISSUED);
+    assert_eq!((&*status, &*word), ("True", reason::CERT_RELOAD_FAILED));
+    let said = "the pod fs-pod does not take the files that it has now (bad_pem)";
+    assert!(text.contains(said) && text.contains("kubectl logs -n shop fs-pod"), "{text}");
+    assert_eq!(world.condition("fs", READY).1, reason::READY, "its pipe is up");
+    assert_eq!(world.events_of(reason::CERT_RELOAD_FAILED), 1);
+    world.settle();
+    assert_eq!(world.events_of(reason::CERT_RELOAD_FAILED), 1, "it lasts, which is no news");
+
+    failed(world.server_node.as_mut().unwrap());
+    world.settle();
+    let conditions = world.server.status.clone().unwrap().conditions;
+    let issued = conditions.iter().find(|one| one.type_ == IDENTITY_ISSUED).unwrap();
+    assert_eq!((&*issued.status, &*issued.reason), ("True", reason::CERT_RELOAD_FAILED));
+    assert!(issued.message.contains("the pod hub-0 does not take"), "{}", issued.message);
+    assert_eq!(world.events_of(reason::CERT_RELOAD_FAILED), 2);
+
+    world.sync_all();
+    world.settle();
+    assert_eq!(world.condition("fs", IDENTITY_ISSUED).1, reason::ISSUED);
+    assert_eq!(world.events_of(reason::CERT_RELOAD_FAILED), 2);
+}

@@ -193,8 +193,8 @@ fn a_grant_that_is_taken_back_takes_the_name_off_the_servers_list() {
     world.settle();
     let after = world.plan_server().names;
     assert!(after.clients.is_empty() && after.version > before.version);
-    assert_eq!(word(&world, ACCEPTED), "False NotPermitted");
-    assert_eq!(word(&world, READY), "False NotPermitted");
+    assert_eq!(word(&world, ACCEPTED), "False RefNotPermitted");
+    assert_eq!(word(&world, READY), "False RefNotPermitted");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A CA is replaced while everybody stays connected.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use restpipe_api::condition::{ACCEPTED, reason};
 use restpipe_api::names::{ROTATE_CA, ROTATE_CA_GO_ON};
@@ -14,7 +14,7 @@ use crate::plan::event::{
 };
 use crate::seen::{PipeSeen, ServerPodSeen};
 
-fn ca(world: &World) -> CaStatus {
+pub(super) fn ca(world: &World) -> CaStatus {
     world.server.status.as_ref().unwrap().ca.clone().unwrap()
 }
 
@@ -28,7 +28,7 @@ fn annotate(world: &mut World, name: &str, value: &str) {
 }
 
 /// Rounds of operator and kubelet, until the CA is stable or nothing moves for that long.
-fn run(world: &mut World, rounds: usize) {
+pub(super) fn run(world: &mut World, rounds: usize) {
     for _ in 0..rounds {
         world.settle();
         every_pipe_could_be_made_anew(world);
@@ -486,7 +486,7 @@ fn an_old_root_that_has_not_begun_by_a_wrong_clock_is_not_dropped() {
     let mut world = World::with_clients(&["a"]);
     // It is older than the one that it follows.
     let begun = world.now - 100 * DAY;
-    user_ca_of(&mut world, begun);
+    user_ca_of(&mut world, begun, CA_LIFETIME);
     while ca(&world).phase != CaPhase::Switching {
         run(&mut world, 1);
     }
@@ -498,11 +498,12 @@ fn an_old_root_that_has_not_begun_by_a_wrong_clock_is_not_dropped() {
 /// A new CA of the user's own; returns its fingerprint.
 pub(super) fn user_ca(world: &mut World) -> String {
     let now = world.now;
-    user_ca_of(world, now)
+    user_ca_of(world, now, CA_LIFETIME)
 }
 
-fn user_ca_of(world: &mut World, begun: SystemTime) -> String {
-    let ca = CertificateAuthority::create("corp", CA_LIFETIME, begun).unwrap();
+/// As [`user_ca`], with a begin and a life of its own.
+pub(super) fn user_ca_of(world: &mut World, begun: SystemTime, life: Duration) -> String {
+    let ca = CertificateAuthority::create("corp", life, begun).unwrap();
     let key = ca.key_pem();
     let data = [("tls.crt", ca.cert_pem().as_bytes()), ("tls.key", key.expose().as_bytes())];
     world.user_ca = Some(foreign("kubernetes.io/tls", &data));

@@ -34,6 +34,8 @@ pub(super) struct Node {
     pub(super) bundle: Vec<u8>,
     /// Off: it runs, and has no pipe.
     pub(super) connected: bool,
+    /// Why it does not take the newest files.
+    pub(super) reload_failed: Option<String>,
 }
 
 impl Node {
@@ -44,6 +46,7 @@ impl Node {
             key: part("tls.key"),
             bundle: part("ca.crt"),
             connected: true,
+            reload_failed: None,
         }
     }
 
@@ -177,6 +180,7 @@ impl World {
                 not_after: info.not_after,
                 root: root_of(node, server, Usage::Client, self.now),
                 trusts: node.trusts(),
+                reload_failed: node.reload_failed.clone(),
             }
         });
         let state = ServerPodState {
@@ -185,6 +189,7 @@ impl World {
             serial: info(&server.cert).serial,
             root: root_of(server, server, Usage::Server, self.now),
             trusts: server.trusts(),
+            reload_failed: server.reload_failed.clone(),
             pipes: pipes.collect(),
         };
         vec![ServerPodSeen { pod: "hub-0".into(), state: Ok(state) }]

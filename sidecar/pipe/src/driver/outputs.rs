@@ -62,6 +62,11 @@ impl<T> Driver<T> {
                 self.stop_new_calls(away);
             }
             Output::Limit(streams) => self.limit_streams(streams),
+            Output::Notice(notice) => {
+                if self.handle.shared().hear_reload_failed(&notice.reload_failed) {
+                    self.service.on_reload_failed(self.handle.reload_failed().as_deref());
+                }
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason, Hello, ReplyHead, RequestHead};
+use restpipe_proto::pb::{
+    CancelReason, GoAway, GoAwayReason, Hello, Notice, ReplyHead, RequestHead,
+};
 
 use crate::error::CallError;
 
@@ -71,6 +73,11 @@ pub enum Command {
     Limit {
         /// Streams.
         max_streams: u32,
+    },
+    /// Tells the peer how this node's own renewals go.
+    Notice {
+        /// Why the newest files are not taken, in a word; empty if they are.
+        reload_failed: String,
     },
 }
 
@@ -159,4 +166,6 @@ pub enum Output {
     GoingAway(GoAway),
     /// The peer takes so many streams at once from now on.
     Limit(u32),
+    /// The peer tells of itself.
+    Notice(Notice),
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use restpipe_proto::pb::{Cancel, GoAway, GoAwayReason, Hello, Limits};
+use restpipe_proto::pb::{Cancel, GoAway, GoAwayReason, Hello, Limits, Notice};
 use restpipe_proto::{Frame, Kind, VERSION, head};
 
 use super::{Output, Session};
@@ -36,6 +36,10 @@ impl Session {
             Kind::Limits => {
                 let limits: Limits = head::whole(frame.payload)?;
                 self.outputs.push_back(Output::Limit(limits.max_streams));
+            }
+            Kind::Notice => {
+                let notice: Notice = head::whole(frame.payload)?;
+                self.outputs.push_back(Output::Notice(notice));
             }
         }
         if self.queue.control_len() > MAX_CONTROL_QUEUE {

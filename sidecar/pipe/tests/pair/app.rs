@@ -214,6 +214,7 @@ impl App {
             Output::HeartbeatRtt(_) => self.heartbeats += 1,
             Output::GoingAway(away) => self.aways.push(away),
             Output::Limit(streams) => self.peer_streams = streams,
+            Output::Notice(_) => {}
         }
     }
 

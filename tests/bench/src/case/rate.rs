@@ -6,6 +6,10 @@ use crate::roof;
 
 const CONNECTIONS: u32 = 64;
 
+/// A share of the processors' time; what they have nothing to do in is lost to latency.
+const IDLE_AT_HTTP: &str = "http hop: processors idle";
+const IDLE_AT_PROXY: &str = "bare proxy: processors idle";
+
 /// X/X* of the prototype with the same job, and its CPU time a call.
 const PROTOTYPE: f64 = 0.83;
 
@@ -14,6 +18,9 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     for name in ["http hop (R3)", "tls hop (R2)", "bare proxy (R4)", "roof X*: 1/X* = 2/R3 + 1/R2"]
     {
         report.info(&rounds, name, "calls/s");
+    }
+    for name in [IDLE_AT_HTTP, IDLE_AT_PROXY] {
+        report.info(&rounds, name, "");
     }
     for pair in &bench.pairs {
         let label = &pair.label;
@@ -33,6 +40,8 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
         report.info(&rounds, &format!("{label}: p99 at 64 in flight"), "us");
         report.info(&rounds, &format!("{label}: calls, client asks server"), "calls/s");
         report.info(&rounds, &format!("{label}: context switches, both nodes"), "a call");
+        report.info(&rounds, &format!("{label}: processors idle"), "");
+        report.info(&rounds, &format!("{label}: processors stolen by other machines"), "");
     }
     for target in bench.targets() {
         report.info(&rounds, &format!("{}: calls", target.name), "calls/s");
@@ -47,16 +56,18 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
 fn rounds(bench: &Bench) -> anyhow::Result<Rounds> {
     let mut rounds = Rounds::default();
     let window = bench.window();
-    let all = |ask: Ask| {
-        Ok::<_, anyhow::Error>(bench.http(&ask.by(CONNECTIONS), window, false, &[])?.found)
-    };
+    let all = |ask: Ask| bench.http(&ask.by(CONNECTIONS), window, false, &[]);
     for _ in 0..bench.rounds() {
-        let http = all(Ask::one(bench.app_at, SMALL))?.rate();
+        let http = all(Ask::one(bench.app_at, SMALL))?;
+        rounds.add(IDLE_AT_HTTP, http.idle);
+        let http = http.found.rate();
         let tls = bench.tls(CONNECTIONS, 128, window, false)?.rate();
         let roof = roof::rate(http, tls);
         rounds.add("http hop (R3)", http);
         rounds.add("tls hop (R2)", tls);
-        rounds.add("bare proxy (R4)", all(Ask::one(bench.proxy_at, SMALL))?.rate());
+        let proxy = all(Ask::one(bench.proxy_at, SMALL))?;
+        rounds.add("bare proxy (R4)", proxy.found.rate());
+        rounds.add(IDLE_AT_PROXY, proxy.idle);
         rounds.add("roof X*: 1/X* = 2/R3 + 1/R2", roof);
         for pair in &bench.pairs {
             let label = &pair.label;
@@ -74,11 +85,13 @@ fn rounds(bench: &Bench) -> anyhow::Result<Rounds> {
             rounds.add(&format!("{label}: p99 at 64 in flight"), measured.found.p99);
             let switches = measured.switches.iter().sum();
             rounds.add(&format!("{label}: context switches, both nodes"), switches);
-            let back = all(Ask::one(pair.client.gateway, pair.to_server(SMALL)))?.rate();
+            rounds.add(&format!("{label}: processors idle"), measured.idle);
+            rounds.add(&format!("{label}: processors stolen by other machines"), measured.stolen);
+            let back = all(Ask::one(pair.client.gateway, pair.to_server(SMALL)))?.found.rate();
             rounds.add(&format!("{label}: calls, client asks server"), back);
         }
         for target in bench.targets() {
-            let rate = all(target.ask(SMALL)?)?.rate();
+            let rate = all(target.ask(SMALL)?)?.found.rate();
             rounds.add(&format!("{}: calls", target.name), rate);
             rounds.add(&format!("{}: rate / X*", target.name), rate / roof);
         }

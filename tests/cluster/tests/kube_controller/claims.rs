@@ -56,7 +56,7 @@ fn a_server_takes_links_of_the_namespaces_that_it_permits() {
     let guest = cluster.namespace("guest");
     home.apply(&server("hub", "{}"));
     guest.apply(&link("files", "{server: {name: hub, namespace: home}}"));
-    let said = guest.condition("rpl/files", "Accepted", "False/NotPermitted", SETTLE_TIME);
+    let said = guest.condition("rpl/files", "Accepted", "False/RefNotPermitted", SETTLE_TIME);
     assert!(
         said.contains("the server home/hub takes links of its own namespace only, not of guest"),
         "{said}"
@@ -78,15 +78,15 @@ fn a_server_takes_links_of_the_namespaces_that_it_permits() {
     let selector =
         "{clients: {namespaces: {from: Selector, selector: {matchLabels: {team: web}}}}}";
     home.apply(&server("hub", selector));
-    guest.condition("rpl/files", "Accepted", "False/NotPermitted", SETTLE_TIME);
+    guest.condition("rpl/files", "Accepted", "False/RefNotPermitted", SETTLE_TIME);
     listed(false);
     cluster.kubectl(&["label", "namespace", "guest", "team=web"]);
     guest.condition("rpl/files", "Accepted", "True", SETTLE_TIME);
     listed(true);
     cluster.kubectl(&["label", "namespace", "guest", "team-"]);
-    guest.condition("rpl/files", "Accepted", "False/NotPermitted", SETTLE_TIME);
+    guest.condition("rpl/files", "Accepted", "False/RefNotPermitted", SETTLE_TIME);
     listed(false);
-    event(&guest, "RestPipeLink", "files", "Warning NotPermitted: ");
+    event(&guest, "RestPipeLink", "files", "Warning RefNotPermitted: ");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::pipes::{at, client, hub};
 use crate::pki::Pki;
-use crate::{issued, link, pair, secret, server, shared};
+use crate::{event, issued, link, pair, secret, server, shared};
 
 const SECRETS: [&str; 2] = ["hub-restpipe-server", "files-restpipe-link"];
 
@@ -53,6 +53,39 @@ fn refused_reloads(pod: &Sidecar<'_>) -> u64 {
         line.starts_with("restpipe_certificate_reloads_total{") && !line.contains(r#""ok""#)
     });
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// The reason of `IdentityIssued`, which holds all the while.
+fn issued_because(space: &Namespace<'_>, object: &str, reason: &str) -> String {
+    space.condition(object, "IdentityIssued", &format!("True/{reason}"), SETTLE_TIME)
+}
+
+#[test]
+fn a_sidecar_that_does_not_take_its_new_files_is_an_event_and_a_reason() {
+    let operator = shared();
+    let space = operator.release.cluster.namespace("not-taken");
+    space.apply(&pair());
+    let (hub_files, client_files) = issued(&space);
+    let pipe = Pipe::up(&space);
+    // As a disk or a tool would have it: what the operator wrote is good.
+    for (object, kind, name, pod, good) in [
+        ("rpl/files", "RestPipeLink", "files", &pipe.files, &client_files),
+        ("rps/hub", "RestPipeServer", "hub", &pipe.web, &hub_files),
+    ] {
+        let mut bad: Contents = good.clone();
+        bad.insert("tls.key".into(), b"hello".to_vec());
+        pod.write(&bad);
+        let said = issued_because(&space, object, "CertReloadFailed");
+        let wanted =
+            format!("the pod {} does not take the files that it has now (bad_pem)", pod.name);
+        assert!(said.contains(&wanted), "{said}");
+        event(&space, kind, name, "Warning CertReloadFailed: ");
+        space.condition(object, "Ready", "True", SETTLE_TIME);
+        pipe.carries(&format!("{object} has bad files"));
+        pod.write(good);
+        issued_because(&space, object, "Issued");
+    }
+    pipe.carries("all files are good again");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use restpipe_cluster_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::{event, events, issued, link, name_in, pair, secret, server, shared, uid};
+use crate::{
+    audit, event, events, issued, link, name_in, pair, quiet, secret, server, shared, uid,
+};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -271,55 +273,133 @@ fn a_secret_of_the_wrong_type_says_that_it_has_to_go() {
     space.condition("rpl/files", "IdentityIssued", "True/Issued", SETTLE_TIME);
 }
 
+/// A status, without the times of its conditions: those are of the last change that was seen, and
+/// a forged one is a change.
+fn status(space: &Namespace<'_>, object: &str) -> Value {
+    let mut status = space.get(&[object])["status"].clone();
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastTransitionTime"] = Value::Null;
+    }
+    status
+}
+
+/// By which operations the operator has fields of a status.
+fn operations(space: &Namespace<'_>, object: &str) -> Vec<Value> {
+    let object = space.get(&[object, "--show-managed-fields"]);
+    let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let ours = |entry: &&Value| {
+        entry["manager"] == "restpipe-operator" && entry["subresource"] == "status"
+    };
+    entries.iter().filter(ours).map(|entry| entry["operation"].clone()).collect()
+}
+
+/// Writes something into a status, as `manager`.
+fn forge(space: &Namespace<'_>, object: &str, manager: &str, status: &Value) {
+    let manager = format!("--field-manager={manager}");
+    let patch = json!({"status": status}).to_string();
+    space.kubectl(&[
+        "patch",
+        object,
+        "--subresource=status",
+        &manager,
+        "--type=merge",
+        "-p",
+        &patch,
+    ]);
+}
+
 #[test]
 fn a_status_that_somebody_has_forged_is_written_anew_and_decides_nothing() {
     let operator = shared();
     let space = operator.release.cluster.namespace("forged");
+    let user = operator.release.user("controller");
     space.apply(&pair());
     space.apply(&link("second", "{server: {name: hub}, hostname: files}"));
     issued(&space);
     space.condition("rpl/second", "Accepted", "False/HostnameTaken", SETTLE_TIME);
-    let forged = json!({"status": {
+    quiet::settled(&operator, &space);
+    let of_link = json!({
         "hostname": "evil",
         "server": "forged/elsewhere",
         "identity": Value::Null,
-        "conditions": [{
-            "type": "Accepted", "status": "True", "reason": "Forged", "message": "believe me",
-            "lastTransitionTime": "2020-01-01T00:00:00Z",
-        }],
+        "conditions": [
+            {
+                "type": "Accepted", "status": "True", "reason": "Forged", "message": "believe me",
+                "lastTransitionTime": "2020-01-01T00:00:00Z",
+            },
+            {
+                "type": "Trusted", "status": "True", "reason": "Forged", "message": "and me",
+                "lastTransitionTime": "2020-01-01T00:00:00Z",
+            },
+        ],
         "connections": [{"instance": "evil", "server": "evil", "address": "1.2.3.4:5", "since": "2020-01-01T00:00:00Z"}],
-    }});
-    for name in ["rpl/second", "rpl/files"] {
-        let patch =
-            ["patch", name, "--subresource=status", "--type=merge", "-p", &forged.to_string()];
-        space.kubectl(&patch);
+    });
+    let of_server = json!({
+        "clients": {"declared": 99, "accepted": 99, "suspended": 9, "connected": 99},
+        "pods": ["evil"],
+    });
+    let objects = [("rpl/second", &of_link), ("rpl/files", &of_link), ("rps/hub", &of_server)];
+    let good = objects.map(|(name, _)| status(&space, name));
+    for (name, _) in objects {
+        assert_eq!(operations(&space, name), ["Apply"], "{name}");
     }
-    space.condition("rpl/second", "Accepted", "False/HostnameTaken", SETTLE_TIME);
-    space.condition("rpl/files", "Accepted", "True/Accepted", SETTLE_TIME);
-    for name in ["rpl/second", "rpl/files"] {
-        eventually(&format!("{name} is as it was"), SETTLE_TIME, || {
-            let status = space.get(&[name])["status"].clone();
-            let good = status["hostname"] == "files"
-                && status["server"] == "forged/hub"
-                && status["connections"] == Value::Null;
-            if good { Ok(()) } else { Err(status.to_string()) }
-        });
+    // What is in our own name, and was not applied, no apply takes out either.
+    for manager in ["somebody", "restpipe-operator"] {
+        let mark = audit().mark();
+        for (name, forged) in objects {
+            forge(&space, name, manager, forged);
+        }
+        for ((name, _), good) in objects.iter().zip(&good) {
+            eventually(&format!("{name} is as before {manager}"), SETTLE_TIME, || {
+                let now = status(&space, name);
+                if now == *good { Ok(()) } else { Err(now.to_string()) }
+            });
+        }
+        quiet::settled(&operator, &space);
+        let writes = audit().writes_since(mark, &user);
+        for ((name, _), good) in objects.iter().zip(&good) {
+            assert_eq!(status(&space, name), *good, "{name} after {manager}");
+            // One beside what was forged, and one in the place of it; there is room for chance.
+            let of = name.replace("rpl/", "forged/").replace("rps/", "forged/");
+            let times: Vec<f64> = writes
+                .iter()
+                .filter(|one| one.resource.ends_with("/status") && one.object == of)
+                .filter(|one| one.code < 300)
+                .map(|one| one.at)
+                .collect();
+            assert!((2..=4).contains(&times.len()), "{name} after {manager}: {times:?}");
+            let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+            let shortest = gaps.fold(f64::MAX, f64::min);
+            assert!(shortest >= 0.95, "{name}: {shortest} s between two writes: {times:?}");
+        }
     }
     assert_eq!(space.find(&["secret/second-restpipe-link"]), None, "nothing is issued for it");
-    let server = json!({"status": {"clients": {"declared": 99, "accepted": 99, "suspended": 9, "connected": 99}, "pods": ["evil"]}});
-    space.kubectl(&[
-        "patch",
-        "rps/hub",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        &server.to_string(),
-    ]);
-    eventually("the server's status is as it was", SETTLE_TIME, || {
-        let status = space.get(&["rps/hub"])["status"].clone();
-        let good = status["clients"]["declared"] == 2 && status["pods"] == Value::Null;
-        if good { Ok(()) } else { Err(status.to_string()) }
-    });
+}
+
+#[test]
+fn a_status_that_somebody_has_filled_up_is_written_anew() {
+    let operator = shared();
+    let space = operator.release.cluster.namespace("filled-up");
+    space.apply(&pair());
+    issued(&space);
+    quiet::settled(&operator, &space);
+    // As many as a status may have: ours are too many beside them.
+    let full: Vec<Value> = (0..16)
+        .map(|number| {
+            json!({
+                "type": format!("Full{number}"), "status": "True", "reason": "Full", "message": "",
+                "lastTransitionTime": "2020-01-01T00:00:00Z",
+            })
+        })
+        .collect();
+    for name in ["rpl/files", "rps/hub"] {
+        let good = status(&space, name);
+        forge(&space, name, "somebody", &json!({"conditions": full}));
+        eventually(&format!("{name} is as it was"), SETTLE_TIME, || {
+            let now = status(&space, name);
+            if now == good { Ok(()) } else { Err(now.to_string()) }
+        });
+    }
 }
 
 #[test]
@@ -393,7 +473,7 @@ fn an_annotation_has_a_certificate_renewed_once() {
     let version = resource_version(&space, "secret/files-restpipe-link");
     space.kubectl(&["annotate", "rpl/files", "restpipe.io/renew=1", "other=1", "--overwrite"]);
     space.kubectl(&["annotate", "rpl/files", "restpipe.io/renew-"]);
-    crate::quiet::reconciled(&operator, &space);
+    quiet::reconciled(&operator, &space);
     assert_eq!(resource_version(&space, "secret/files-restpipe-link"), version);
     space.kubectl(&["annotate", "rpl/files", "restpipe.io/renew=2"]);
     secret(&space, "files-restpipe-link", |now| now["tls.crt"] != renewed["tls.crt"]);

@@ -1,11 +1,15 @@
 //! Two controllers, of which one leads.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use restpipe_cluster_tests::{Cluster, Part, SETTLE_TIME, SYSTEM, eventually};
+use restpipe_cluster_tests::{
+    Cluster, Contents, Part, SETTLE_TIME, SYSTEM, condition_of, contents, eventually,
+    run_with_input, variable,
+};
 use serde_json::Value;
 
-use crate::{alone, audit, issued, pair, uid};
+use crate::{alone, audit, issued, link, pair, server, uid};
 
 /// A lease that its holder does not renew is another's within this time: 15 s until it ends, and
 /// some for noticing.
@@ -14,6 +18,9 @@ const TAKE_OVER: Duration = Duration::from_secs(25);
 /// One that its holder has given away is another's within this time: two seconds, and some for a
 /// busy machine.
 const HAND_OVER: Duration = Duration::from_secs(5);
+
+/// So many that a controller is at work on them for longer than it takes to see that it is.
+const LINKS: usize = 400;
 
 fn holder(cluster: &Cluster) -> String {
     let lease = cluster.get(&["-n", SYSTEM, "lease", "restpipe-controller"]);
@@ -152,4 +159,102 @@ fn one_that_waits_writes_nothing() {
         .filter(|line| !line.ends_with(" 0"))
         .count();
     assert_eq!(counted, 0, "{metrics}");
+}
+
+/// All objects of a kind in the namespace `at-work`.
+fn all(cluster: &Cluster, path: &str) -> Vec<Value> {
+    let (group, kind) = path.rsplit_once('/').expect("a path");
+    let answer = cluster.request("GET", &format!("{group}/namespaces/at-work/{kind}"), "");
+    assert_eq!(answer.code, 200, "{}", answer.message());
+    answer.body["items"].as_array().cloned().unwrap_or_default()
+}
+
+fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Serial numbers in the statuses of links that have their certificate, by the link.
+fn shown(cluster: &Cluster) -> BTreeMap<String, String> {
+    let links = all(cluster, "/apis/restpipe.io/v1alpha1/restpipelinks");
+    let is_issued = |link: &&Value| condition_of(link, "IdentityIssued").0 == "True/Issued";
+    let serial = |link: &Value| link["status"]["identity"]["serial"].as_str().map(str::to_owned);
+    let issued = links.iter().filter(is_issued);
+    issued.map(|link| (name(link), serial(link).expect("a serial number"))).collect()
+}
+
+/// Serial numbers in the Secrets of links, by the link. A node would take each of them.
+fn held(cluster: &Cluster) -> BTreeMap<String, String> {
+    let place = tempfile::tempdir().expect("a directory");
+    for secret in all(cluster, "/api/v1/secrets") {
+        let Some(link) = name(&secret).strip_suffix("-restpipe-link").map(str::to_owned) else {
+            continue;
+        };
+        let directory = place.path().join(link);
+        std::fs::create_dir(&directory).expect("one Secret of each link");
+        let files: Contents = contents(&secret);
+        assert!(files.contains_key("node.toml"), "{directory:?}");
+        for (file, bytes) in files {
+            std::fs::write(directory.join(file), bytes).expect("written");
+        }
+    }
+    let script = r#"for link in *; do
+        restpipe identity verify "$link" --as client >&2
+        echo "$link $(openssl x509 -noout -serial -in "$link/tls.crt")"
+    done"#;
+    let said = cluster.lines(place.path(), script).ok();
+    let serials = said.lines().filter_map(|line| line.split_once(" serial="));
+    serials.map(|(link, serial)| (link.to_owned(), serial.to_lowercase())).collect()
+}
+
+#[test]
+fn a_leader_that_is_asked_to_end_at_work_ends_in_order_and_the_next_one_does_the_rest() {
+    let mut operator = alone();
+    let cluster = operator.release.cluster.clone();
+    let space = cluster.namespace("at-work");
+    // All at once, as a controller that starts finds them.
+    operator.stop_controller();
+    let mut objects = server("hub", "{}");
+    for number in 0..LINKS {
+        objects += &link(&format!("l{number}"), "{server: {name: hub}}");
+    }
+    let args = ["-n", "at-work", "create", "-f", "-"];
+    run_with_input(&variable("KUBECTL"), &args, &cluster.environment(), &objects).ok();
+    let deployment = cluster.get(&["-n", SYSTEM, "deploy", "restpipe-controller"]);
+    let grace = &deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"];
+    let grace = Duration::from_secs(grace.as_u64().expect("seconds"));
+
+    let mut first = operator.release.controller("at-work-1");
+    eventually("it is at work", SETTLE_TIME, || {
+        if shown(&cluster).is_empty() { Err("nothing is issued".to_owned()) } else { Ok(()) }
+    });
+    let begun = Instant::now();
+    first.process.signal("TERM");
+    assert_eq!(first.process.ends(grace), Some(0));
+    let took = begun.elapsed();
+    assert_eq!(holder(&cluster), "", "its lease is free");
+    let said = first.process.log();
+    assert!(said.contains("the lease is released"), "{said}");
+    assert!(!said.contains("did not end in time"), "{said}");
+
+    // What it has done is whole, and it was not all.
+    let (ready, before) = (shown(&cluster), held(&cluster));
+    eprintln!("ended after {took:?}, with {} of {LINKS} issued", before.len());
+    assert!(before.len() < LINKS, "there was nothing left to do: have more links");
+    for (link, serial) in &ready {
+        assert_eq!(before.get(link), Some(serial), "{link}");
+    }
+
+    operator.start_controller("at-work-2");
+    eventually("all links have their identities", SETTLE_TIME, || {
+        let done = shown(&cluster).len();
+        if done == LINKS { Ok(()) } else { Err(format!("{done}")) }
+    });
+    let after = held(&cluster);
+    assert_eq!(after, shown(&cluster));
+    assert_eq!(after.len(), LINKS);
+    for (link, serial) in &before {
+        assert_eq!(after.get(link), Some(serial), "{link} was issued twice");
+    }
+    let secrets = space.kubectl(&["get", "secrets", "-o", "name"]);
+    assert_eq!(secrets.lines().count(), LINKS + 1, "one for each link, and the server's");
 }

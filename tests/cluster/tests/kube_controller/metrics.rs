@@ -46,6 +46,11 @@ fn state(link: &Value) -> &'static str {
     }
 }
 
+/// Whether its certificate is for use outside of the cluster, or came from outside.
+fn is_exported(link: &Value) -> bool {
+    link["spec"]["export"].is_object() || link["spec"]["server"]["external"].is_object()
+}
+
 /// A text that `date` understands, in seconds since 1970.
 fn seconds(time: &str) -> f64 {
     let said = sh(&format!("date -u -d '{time}' +%s"), &[]).ok();
@@ -77,12 +82,23 @@ fn links_in_each_state_and_the_next_end_of_each_kind_of_certificate_are_shown() 
     space.condition("rpl/taken", "Accepted", "False", SETTLE_TIME);
     // Of links that go while somebody is at work on them nothing stays.
     let short_lived: Vec<_> = (0..SHORT_LIVED).map(|n| format!("short-lived-{n}")).collect();
-    for _ in 0..3 {
+    let names: Vec<&str> = short_lived.iter().map(String::as_str).collect();
+    for round in 0..3 {
         let spec = "{server: {name: hub}, hostname: files}";
         space.apply(&short_lived.iter().map(|name| link(name, spec)).collect::<String>());
-        let names = short_lived.iter().map(String::as_str);
-        let delete = ["delete", "rpl", "--wait=false"].into_iter().chain(names);
-        space.kubectl(&delete.collect::<Vec<_>>());
+        // What was never counted could not stay.
+        eventually("each of them is counted", SETTLE_TIME, || {
+            let links = all(&cluster, "restpipelinks");
+            let ours = links.iter().filter(|link| {
+                link["metadata"]["name"].as_str().is_some_and(|name| names.contains(&name))
+            });
+            let refused = ours.filter(|link| state(link) == "refused").count();
+            if refused == SHORT_LIVED { Ok(()) } else { Err(format!("{refused}")) }
+        });
+        // An annotation that means nothing to it, and has it look at them once more.
+        let stamp = format!("example.com/look=at-{round}");
+        space.kubectl(&[&["annotate", "rpl"], &names[..], &[stamp.as_str()]].concat());
+        space.kubectl(&[&["delete", "rpl", "--wait=false"], &names[..]].concat());
     }
 
     eventually("links are counted", SETTLE_TIME, || {
@@ -104,9 +120,6 @@ fn links_in_each_state_and_the_next_end_of_each_kind_of_certificate_are_shown() 
     let name = "restpipe_operator_certificate_not_after_seconds";
     eventually("the next ends are shown", SETTLE_TIME, || {
         let (links, servers) = (all(&cluster, "restpipelinks"), all(&cluster, "restpipeservers"));
-        let exported = |link: &&Value| {
-            link["spec"]["export"].is_object() || link["spec"]["server"]["external"].is_object()
-        };
         let next = |ends: Vec<&Value>| {
             let ends = ends.into_iter().filter_map(Value::as_str);
             ends.min().expect("one").to_owned()
@@ -114,8 +127,8 @@ fn links_in_each_state_and_the_next_end_of_each_kind_of_certificate_are_shown() 
         let identity = |one: &'_ Value| one["status"]["identity"]["notAfter"].clone();
         let of = |all: Vec<Value>| next(all.iter().collect());
         let ends = [
-            ("client", of(links.iter().filter(|link| !exported(link)).map(identity).collect())),
-            ("exported", of(links.iter().filter(exported).map(identity).collect())),
+            ("client", of(links.iter().filter(|link| !is_exported(link)).map(identity).collect())),
+            ("exported", of(links.iter().filter(|link| is_exported(link)).map(identity).collect())),
             ("server", of(servers.iter().map(identity).collect())),
             ("ca", of(servers.iter().map(|one| one["status"]["ca"]["notAfter"].clone()).collect())),
         ];
@@ -154,5 +167,13 @@ fn links_in_each_state_and_the_next_end_of_each_kind_of_certificate_are_shown() 
     eventually("it is gone", SETTLE_TIME, || {
         let now = counted();
         if now == links - 1.0 { Ok(()) } else { Err(format!("{now} after {links}")) }
+    });
+    eventually("its certificate is shown no more", SETTLE_TIME, || {
+        let links = all(&cluster, "restpipelinks");
+        let ends = links.iter().filter(|link| is_exported(link));
+        let ends = ends.filter_map(|link| link["status"]["identity"]["notAfter"].as_str());
+        let next = ends.min().map(seconds);
+        let shown = sum(controller, name, "kind=\"exported\"").ok();
+        if shown == next { Ok(()) } else { Err(format!("{shown:?}, and next ends {next:?}")) }
     });
 }

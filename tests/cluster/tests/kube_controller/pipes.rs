@@ -207,12 +207,12 @@ fn a_link_that_is_deleted_or_not_permitted_any_more_is_cut_off() {
     let since = Instant::now();
     cluster.kubectl(&["label", "namespace", "cut-lodging", "team-"]);
     is_cut_off(&lodger, since);
-    lodging.condition("rpl/lodger", "Connected", "False/NotPermitted", SETTLE_TIME);
+    lodging.condition("rpl/lodger", "Connected", "False/RefNotPermitted", SETTLE_TIME);
     guest.condition("rpl/visitor", "Connected", "True", SETTLE_TIME);
     let since = Instant::now();
     space.apply(&server("hub", "{}"));
     is_cut_off(&visitor, since);
-    guest.condition("rpl/visitor", "Connected", "False/NotPermitted", SETTLE_TIME);
+    guest.condition("rpl/visitor", "Connected", "False/RefNotPermitted", SETTLE_TIME);
     space.condition("rpl/files", "Connected", "True", SETTLE_TIME);
     let since = Instant::now();
     space.kubectl(&["delete", "rpl/files"]);

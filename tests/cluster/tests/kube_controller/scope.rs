@@ -21,7 +21,7 @@ fn a_controller_of_some_namespaces_works_there_and_asks_for_nothing_elsewhere() 
     eventually("it is ready", SETTLE_TIME, || part.ask("/ready"));
     let selector = "{clients: {namespaces: {from: Selector, selector: {matchLabels: {kubernetes.io/metadata.name: narrow-b}}}}}";
     one.apply(&(server("hub", selector) + &link("files", "{server: {name: hub}}")));
-    one.condition("rpl/files", "Accepted", "False/NotPermitted", SETTLE_TIME);
+    one.condition("rpl/files", "Accepted", "False/RefNotPermitted", SETTLE_TIME);
     two.apply(&link("files", "{server: {name: hub, namespace: narrow-a}}"));
     two.condition("rpl/files", "IdentityIssued", "True", SETTLE_TIME);
     other.apply(&pair());
@@ -33,7 +33,7 @@ fn a_controller_of_some_namespaces_works_there_and_asks_for_nothing_elsewhere() 
         "hub",
         "{clients: {namespaces: {from: Selector, selector: {matchLabels: {a: b}}}}}",
     ));
-    let said = two.condition("rpl/files", "Accepted", "False/NotPermitted", SETTLE_TIME);
+    let said = two.condition("rpl/files", "Accepted", "False/RefNotPermitted", SETTLE_TIME);
     assert!(said.contains("the operator may not read labels of namespaces here"), "{said}");
     assert_eq!(other.find(&["secret/hub-restpipe-server"]), None);
     let requests = audit().since(mark, &narrow.user("controller"));

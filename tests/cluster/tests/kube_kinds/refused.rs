@@ -298,9 +298,17 @@ fn lists_have_an_end() {
     let annotations = (0..33).map(|n| format!(r#""a{n}":"""#)).collect::<Vec<_>>().join(",");
     let many = "spec.service.annotations: Too many: 33: must have at most 32 items";
     refused(SERVER, &format!(r#"{{"service":{{"annotations":{{{annotations}}}}}}}"#), many);
-    // As many as somebody in ill will might send.
+    // As many as fit a request.
     let many = "spec.hostnames: Too many: 100000: must have at most 16 items";
     refused(SERVER, &format!(r#"{{"hostnames":[{}]}}"#, names(100_000)), many);
+}
+
+#[test]
+fn a_million_hostnames_are_too_large_a_request() {
+    let names: Vec<_> = (0..1_000_000).map(|n| format!(r#""h{n}""#)).collect();
+    let answer = create(SERVER, "x", &format!(r#"{{"hostnames":[{}]}}"#, names.join(",")));
+    assert_eq!(answer.code, 413, "{}", answer.message());
+    assert!(answer.message().contains("Request entity too large"), "{}", answer.message());
 }
 
 #[test]
@@ -316,6 +324,24 @@ fn the_name_of_a_server_begins_with_a_letter_as_that_of_its_service_must() {
         refused_named(SERVER, name, "{}", SERVER_LETTER);
     }
     taken_named(SERVER, "h1", "{}");
+}
+
+#[test]
+fn neither_kind_can_be_called_disabled_which_pods_without_a_sidecar_say() {
+    let reason = |kind: &str, key: &str| {
+        format!(
+            "<nil>: Invalid value: a pod annotated with restpipe.io/{key}: disabled is left alone, so no {kind} can have that name: take another"
+        )
+    };
+    let link = r#"{"server":{"name":"hub"}}"#;
+    refused_named(SERVER, "disabled", "{}", &reason(SERVER, "server"));
+    refused_named(LINK, "disabled", link, &reason(LINK, "link"));
+    for name in ["disabled-1", "off"] {
+        taken_named(SERVER, name, "{}");
+        taken_named(LINK, name, link);
+    }
+    // What the server's side calls a client, no pod's annotation names.
+    taken(LINK, r#"{"server":{"name":"hub"},"hostname":"disabled"}"#);
 }
 
 #[test]

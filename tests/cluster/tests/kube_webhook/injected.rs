@@ -3,7 +3,7 @@
 use restpipe_cluster_tests::{SETTLE_TIME, SYSTEM, eventually};
 use serde_json::{Value, json};
 
-use crate::{create, create_with, created, has_sidecar, pod, shared};
+use crate::{audit, create, create_with, created, creation, has_sidecar, pod, shared};
 
 fn names(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect()
@@ -120,6 +120,38 @@ fn pods_that_do_not_ask_are_not_touched() {
         pod("mirror", json!({"restpipe.io/link": "files", "kubernetes.io/config.mirror": "x"}));
     mirror["spec"]["nodeName"] = json!("node");
     assert!(!has_sidecar(&created(&space, &mirror)));
+}
+
+#[test]
+fn a_pod_whose_annotation_says_disabled_is_left_alone() {
+    let operator = shared();
+    let space = operator.release.cluster.namespace("disabled");
+    for (name, annotations) in [
+        ("client", json!({"restpipe.io/link": "disabled"})),
+        ("server", json!({"restpipe.io/server": "disabled"})),
+        ("both", json!({"restpipe.io/link": "disabled", "restpipe.io/server": "disabled"})),
+    ] {
+        let mut wanted = pod(name, annotations.clone());
+        // With a sidecar it would be refused.
+        wanted["spec"]["hostNetwork"] = json!(true);
+        let mark = audit().mark();
+        let answer = create(&space, &wanted);
+        assert_eq!(answer.code, 201, "{}", answer.message());
+        assert_eq!(answer.warnings, Vec::<String>::new());
+        let made = answer.body;
+        assert!(!has_sidecar(&made), "{made:#}");
+        assert_eq!(made["metadata"]["annotations"], annotations);
+        assert_eq!(made["metadata"]["labels"], Value::Null);
+        assert_eq!(made["spec"]["volumes"], Value::Null);
+        assert_eq!(variable(&made["spec"]["containers"][0], "RESTPIPE_URL"), &Value::Null);
+        // So it does not need a webhook that answers either.
+        assert_eq!(creation(mark, &space).webhooks(), Vec::<String>::new());
+    }
+    let server = json!({"restpipe.io/link": "disabled", "restpipe.io/server": "hub"});
+    let made = created(&space, &pod("hub", server));
+    assert_eq!(made["spec"]["initContainers"][0]["args"], json!(["server"]));
+    let labels = json!({"restpipe.io/role": "server", "restpipe.io/server": "hub"});
+    assert_eq!(made["metadata"]["labels"], labels);
 }
 
 #[test]

@@ -11,16 +11,22 @@ const CONFIGURATION: &str = "zz-late";
 const OURS: &str = "restpipe-webhook";
 
 /// As what injects by labels does it: changes a pod that has our sidecar, in the way that its label
-/// says, once.
+/// says, once. With the label `first` its container has to be the first, as ours has.
 fn change(pod: &Value) -> Option<Value> {
-    let names = pod["spec"]["containers"].as_array()?.iter().chain(inits(pod));
-    let there = names.clone().any(|container| container["name"] == "late");
-    if !has_sidecar(pod) || there {
+    let how = pod["metadata"]["labels"]["late"].as_str()?;
+    let mut names = pod["spec"]["containers"].as_array()?.iter().chain(inits(pod));
+    if !has_sidecar(pod) {
         return None;
     }
+    if names.any(|container| container["name"] == "late") {
+        let place = inits(pod).position(|container| container["name"] == "late")?;
+        let from = format!("/spec/initContainers/{place}");
+        return (how == "first" && place > 0)
+            .then(|| json!([{"op": "move", "from": from, "path": "/spec/initContainers/0"}]));
+    }
     let mut late = json!({"name": "late", "image": "late"});
-    let path = match pod["metadata"]["labels"]["late"].as_str()? {
-        "init" => "/spec/initContainers/0",
+    let path = match how {
+        "init" | "first" => "/spec/initContainers/0",
         "own" => {
             late["env"] = json!([{"name": "RESTPIPE_URL", "value": "http://elsewhere"}]);
             "/spec/containers/-"
@@ -34,7 +40,7 @@ fn change(pod: &Value) -> Option<Value> {
     Some(json!([{"op": "add", "path": path, "value": late}]))
 }
 
-fn inits(pod: &Value) -> impl Iterator<Item = &Value> + Clone {
+fn inits(pod: &Value) -> impl Iterator<Item = &Value> {
     static NONE: Vec<Value> = Vec::new();
     pod["spec"]["initContainers"].as_array().unwrap_or(&NONE).iter()
 }
@@ -111,12 +117,28 @@ fn a_container_that_comes_after_ours_is_served_too_and_there_is_one_sidecar() {
     cluster.kubectl(&["delete", "mutatingwebhookconfiguration", CONFIGURATION]);
 }
 
+fn init_names(pod: &Value) -> Vec<&Value> {
+    inits(pod).map(|one| &one["name"]).collect()
+}
+
 fn before_ours_and_with_an_address_of_its_own(space: &Namespace<'_>, plain: &Value) {
+    let mark = audit().mark();
     let made = created(space, &wanted("init", "init"));
     is_injected_once(&made, plain);
-    let names: Vec<_> = inits(&made).map(|one| &one["name"]).collect();
-    assert_eq!(names, ["late", "restpipe"], "where the other wants it");
+    assert_eq!(init_names(&made), ["restpipe", "late"], "ours is first again");
+    assert_eq!(url(&made["spec"]["initContainers"][1]), ["http://127.0.0.1:7070"]);
+    let calls = creation(mark, space).webhooks();
+    assert!(calls.contains(&format!("1 {OURS} true")), "asked, and moved: {calls:?}");
+
+    // Another that wants to be the first has the last word, as its name is behind ours: each is
+    // asked twice, and then it has an end.
+    let mark = audit().mark();
+    let made = created(space, &wanted("first", "first"));
+    is_injected_once(&made, plain);
+    assert_eq!(init_names(&made), ["late", "restpipe"]);
     assert_eq!(url(&made["spec"]["initContainers"][0]), ["http://127.0.0.1:7070"]);
+    let rounds = [0, 1].map(|round| [OURS, CONFIGURATION].map(|who| format!("{round} {who} true")));
+    assert_eq!(creation(mark, space).webhooks(), rounds.concat());
 
     let mark = audit().mark();
     let made = created(space, &wanted("own", "own"));

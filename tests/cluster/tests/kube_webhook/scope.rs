@@ -49,6 +49,8 @@ fn a_webhook_of_some_namespaces_injects_there_and_leaves_the_others_alone() {
     narrow.kill_webhooks();
     let answer = create(&one, &wanted("meanwhile"));
     assert_eq!(answer.code, 500, "{}", answer.message());
+    let disabled = pod("disabled", json!({"restpipe.io/link": "disabled"}));
+    assert!(!has_sidecar(&created(&one, &disabled)), "one that wants none does not wait for it");
     left_alone(&other, "meanwhile");
     let elsewhere = cluster.namespace("scope-elsewhere");
     assert!(has_sidecar(&created(&elsewhere, &wanted("web"))), "the other release's");

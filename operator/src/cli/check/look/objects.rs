@@ -57,6 +57,7 @@ impl Cluster {
                 server.metadata.name.unwrap_or_default()
             );
             self.ready(report, SECTION, &name, &status.conditions, &hint);
+            reload(report, SECTION, &name, &status.conditions);
             if let Some(identity) = &status.identity {
                 let what = format!("{name}'s certificate");
                 in_time(report, SECTION, &what, identity.not_after.0, now, NOT_RENEWED);
@@ -81,8 +82,10 @@ impl Cluster {
                 link.namespace().unwrap_or_default(),
                 link.name_any()
             );
-            let conditions = link.status.iter().flat_map(|status| &status.conditions);
+            let conditions = link.status.as_ref().map(|status| &*status.conditions);
+            let conditions = conditions.unwrap_or_default();
             self.ready(report, LINKS, &name_of(link), conditions, &hint);
+            reload(report, LINKS, &name_of(link), conditions);
             certificate(report, link, now);
         }
     }
@@ -114,11 +117,13 @@ impl Cluster {
     }
 }
 
-/// Whether it is annotated, and could be given a sidecar by being made anew: what has ended or is on
-/// its way out does not come again, and to what kubelet runs from files nothing can be added.
+/// Whether it names a link or server, and could be given a sidecar by being made anew: what has
+/// ended or is on its way out does not come again, and to what kubelet runs from files nothing can
+/// be added.
 fn asks_for_a_sidecar(pod: &Pod) -> bool {
     let annotations = pod.annotations();
-    let asks = annotations.contains_key(pods::LINK) || annotations.contains_key(pods::SERVER);
+    let names = |key: &str| annotations.get(key).is_some_and(|value| pods::named(value).is_some());
+    let asks = names(pods::LINK) || names(pods::SERVER);
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let ended = matches!(phase, Some("Succeeded" | "Failed"));
     let ending = pod.metadata.deletion_timestamp.is_some();
@@ -133,6 +138,16 @@ fn has_sidecar(pod: &Pod) -> bool {
 
 fn name_of<K: ResourceExt>(object: &K) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Says something only where a node goes on with older files than it has: all is well until these
+/// end.
+fn reload(report: &mut Report, section: &'static str, name: &str, conditions: &[Condition]) {
+    let failed = conditions.iter().find(|condition| condition.reason == reason::CERT_RELOAD_FAILED);
+    if let Some(Condition { message, .. }) = failed {
+        let check = format!("{name}'s nodes take their new certificates");
+        report.warning(section, check, message, "that node's log says which file is bad, and why");
+    }
 }
 
 /// Says something only where a link's certificate was not renewed, or has to be by somebody.
@@ -277,6 +292,21 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_does_not_take_its_new_certificate_is_a_warning() {
+        let of = |reason: &str| {
+            let mut report = Report::default();
+            let link =
+                link(&json!({"server": {"name": "hub"}}), reason, "2026-04-01T00:00:00Z", None);
+            reload(&mut report, LINKS, "shop/plant-7", &link.status.expect("a status").conditions);
+            said(&report)
+        };
+        let [result, message, hint] = of("CertReloadFailed").expect("a warning");
+        assert_eq!((&*result, &*message), ("warning", "it ends soon"));
+        assert!(hint.contains("log"), "{hint}");
+        assert_eq!(of("Issued"), None);
+    }
+
+    #[test]
     fn a_pod_that_has_ended_or_that_kubelet_runs_from_a_file_misses_no_sidecar() {
         let asks = |more: Value| {
             let mut pod = json!({
@@ -292,8 +322,11 @@ mod tests {
         assert!(asks(phase("Pending")));
         assert!(asks(json!({"status": null})));
         assert!(asks(annotations(json!({"restpipe.io/link": null, "restpipe.io/server": "hub"}))));
+        let server_only = json!({"restpipe.io/link": "disabled", "restpipe.io/server": "hub"});
+        assert!(asks(annotations(server_only)));
 
         assert!(!asks(annotations(json!({"restpipe.io/link": null}))));
+        assert!(!asks(annotations(json!({"restpipe.io/link": "disabled"}))));
         assert!(!asks(phase("Succeeded")));
         assert!(!asks(phase("Failed")));
         assert!(!asks(annotations(json!({"kubernetes.io/config.mirror": "hash"}))));
