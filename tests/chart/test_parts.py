@@ -34,8 +34,10 @@ class Webhook(unittest.TestCase):
         self.assertEqual(
             conditions,
             {
-                "annotated": "has(object.metadata.annotations) && ('restpipe.io/link' in object.metadata.annotations"
-                " || 'restpipe.io/server' in object.metadata.annotations)",
+                # Nor about those that say that they want none: they do not wait for the webhook either.
+                "annotated": "has(object.metadata.annotations)"
+                " && ['restpipe.io/link', 'restpipe.io/server'].exists(key,"
+                " key in object.metadata.annotations && object.metadata.annotations[key] != 'disabled')",
                 "no-mirror-pod": "!has(object.metadata.annotations)"
                 " || !('kubernetes.io/config.mirror' in object.metadata.annotations)",
                 # Never an error, with which an annotated pod would be refused: only what is in a
