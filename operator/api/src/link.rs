@@ -63,8 +63,9 @@ pub struct RestPipeLinkSpec {
 /// The server of a link: a RestPipeServer of this cluster, or one elsewhere.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.name) != has(self.external)").message("give either name, of a RestPipeServer of this cluster, or external"))]
-#[x_kube(validation = Rule::new("!has(self.namespace) || has(self.name)").message("namespace goes with name"))]
-#[x_kube(validation = Rule::new("has(self.external) == has(oldSelf.external) && has(self.namespace) == has(oldSelf.namespace)").message("server can't be changed, the certificate is of its CA: make another link"))]
+// `namespace` is a reserved word of CEL, and so escaped.
+#[x_kube(validation = Rule::new("!has(self.__namespace__) || has(self.name)").message("namespace goes with name"))]
+#[x_kube(validation = Rule::new("has(self.external) == has(oldSelf.external) && has(self.__namespace__) == has(oldSelf.__namespace__)").message("server can't be changed, the certificate is of its CA: make another link"))]
 #[serde(rename_all = "camelCase")]
 pub struct ServerRef {
     /// The RestPipeServer's name.

@@ -2,23 +2,32 @@
 //! noun `time/utc`. A noun's own `_` is written `__` in a file's name, so that
 //! `time/utc` and `time_utc` stay two.
 
+mod room;
+mod turn;
+
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
-use tokio::sync::Semaphore;
 
-use crate::event::{Event, EventBody, Exception, Reply};
+use self::room::{FIRST_PART, Growing, PART, Rooms, Taken};
+use self::turn::{Turn, Turns};
+use crate::event::{Event, EventBody, Exception, Reply, StreamError};
 use crate::handler::HandlerResult;
 
-/// Executables that run at once; more events wait, inside their deadlines.
+/// Executables that run at once, and that one peer has at once; more events
+/// wait, inside their deadlines.
 const MAX_RUNNING: usize = 64;
 
 /// Bytes of stdout that are a reply. They are held until the exit status is
@@ -35,26 +44,29 @@ const EXIT_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    running: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    rooms: Arc<Rooms>,
 }
 
 /// An executable that has an event.
 pub(super) struct Found {
     path: PathBuf,
-    running: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    rooms: Arc<Rooms>,
 }
 
 impl Directory {
     /// Handlers in `path`; looked up anew for each event.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, running: Arc::new(Semaphore::new(MAX_RUNNING)) }
+        Self { path, turns: Arc::default(), rooms: Arc::default() }
     }
 
     pub(super) fn find(&self, event: &Event) -> Option<Found> {
         let path = self.path.join(file_name(event.verb.lower(), &event.noun)?);
         let metadata = std::fs::metadata(&path).ok()?;
         let runs = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
-        runs.then(|| Found { path, running: self.running.clone() })
+        let (turns, rooms) = (self.turns.clone(), self.rooms.clone());
+        runs.then_some(Found { path, turns, rooms })
     }
 }
 
@@ -66,13 +78,16 @@ fn file_name(verb: &str, noun: &str) -> Option<String> {
 
 impl Found {
     pub(super) async fn run(self, event: Event) -> HandlerResult {
-        let _turn = self.running.acquire().await;
+        let room = self.rooms.of(&event.peer);
+        // Who waits for a place among its peer's has no turn, which is another peer's too.
+        let _place = room.place().await;
+        let mut turn = self.turns.take().await;
         let mut child = self.spawn(&event).map_err(|error| {
             Exception::new("CannotRun", format!("{}: {error}", self.path.display()))
         })?;
         let stdin = child.stdin.take();
         let feed = tokio::spawn(feed(stdin, event.body));
-        let result = finish(&mut child).await;
+        let result = finish(&mut child, Growing::new(room.clone()), &mut turn).await;
         feed.abort();
         let (status, stdout, stderr) =
             result.map_err(|error| Exception::new("CannotRun", error.to_string()))?;
@@ -108,9 +123,21 @@ async fn feed(stdin: Option<tokio::process::ChildStdin>, mut body: EventBody) {
     }
 }
 
-async fn finish(child: &mut Child) -> io::Result<(ExitStatus, Bytes, Vec<u8>)> {
+async fn finish(
+    child: &mut Child,
+    room: Growing,
+    turn: &mut Turn<'_>,
+) -> io::Result<(ExitStatus, VecDeque<Bytes>, Vec<u8>)> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (stdout, stderr) = tokio::join!(read_stdout(stdout), read_tail(stderr));
+    let read = tokio::try_join!(read_stdout(stdout, room, turn), read_tail(stderr));
+    let (stdout, stderr) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            // Nobody reads what it writes from here on. It may have ended already.
+            let _ = child.kill().await;
+            return Err(error);
+        }
+    };
     let status = match tokio::time::timeout(EXIT_WAIT, child.wait()).await {
         Ok(status) => status?,
         Err(_) => {
@@ -118,20 +145,58 @@ async fn finish(child: &mut Child) -> io::Result<(ExitStatus, Bytes, Vec<u8>)> {
             return Err(io::Error::other("it closed its output and did not exit"));
         }
     };
-    Ok((status, stdout?, stderr?))
+    Ok((status, stdout, stderr))
 }
 
-async fn read_stdout(stdout: Option<impl AsyncRead + Unpin>) -> io::Result<Bytes> {
-    let mut all = Vec::new();
-    if let Some(stdout) = stdout {
-        stdout.take(MAX_STDOUT as u64 + 1).read_to_end(&mut all).await?;
+/// All of stdout, in parts. There is no copy of it that is larger than a part.
+async fn read_stdout(
+    stdout: Option<impl AsyncRead + Unpin>,
+    mut room: Growing,
+    turn: &mut Turn<'_>,
+) -> io::Result<VecDeque<Bytes>> {
+    let Some(mut stdout) = stdout else { return Ok(VecDeque::new()) };
+    let mut first = Vec::with_capacity(FIRST_PART);
+    let mut ended = fill(&mut stdout, &mut first).await?;
+    first.shrink_to_fit();
+    let mut len = first.len();
+    let mut parts = VecDeque::from([Bytes::from(first)]);
+    while !ended {
+        let taken = room_for_part(&mut room, turn).await?;
+        let mut part = Vec::with_capacity(PART);
+        ended = fill(&mut stdout, &mut part).await?;
+        len += part.len();
+        if len > MAX_STDOUT {
+            return Err(io::Error::other(format!(
+                "it wrote more than {MAX_STDOUT} bytes: serve large replies from an app"
+            )));
+        }
+        if !part.is_empty() {
+            parts.push_back(taken.keep(part));
+        }
     }
-    if all.len() > MAX_STDOUT {
-        return Err(io::Error::other(format!(
-            "it wrote more than {MAX_STDOUT} bytes: serve large replies from an app"
-        )));
+    Ok(parts)
+}
+
+/// Reads until `part` is full, or to the end, and returns whether that came.
+async fn fill(from: &mut (impl AsyncRead + Unpin), part: &mut Vec<u8>) -> io::Result<bool> {
+    while part.len() < part.capacity() {
+        if from.read_buf(part).await? == 0 {
+            return Ok(true);
+        }
     }
-    Ok(all.into())
+    Ok(false)
+}
+
+/// Room for one more part. An executable that has to wait for it is held up by
+/// its own peer alone, and so lends its turn to others.
+async fn room_for_part(room: &mut Growing, turn: &mut Turn<'_>) -> io::Result<Taken> {
+    if let Some(taken) = room.try_part() {
+        return Ok(taken);
+    }
+    turn.lend();
+    let taken = room.part().await?;
+    turn.take_back().await;
+    Ok(taken)
 }
 
 async fn read_tail(stderr: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
@@ -154,13 +219,24 @@ fn failed(status: ExitStatus, stderr: &[u8]) -> Exception {
     Exception { message, class: "HandlerFailed".to_owned(), traceback: stderr }
 }
 
-/// JSON, unless the first line is a `Content-Type:` header.
-fn to_reply(stdout: Bytes) -> Reply {
+/// What stdout says, with the content type that it begins with.
+fn to_reply(mut parts: VecDeque<Bytes>) -> Reply {
+    let (mime, first) = split_type(parts.pop_front().unwrap_or_default());
+    if parts.is_empty() {
+        return Reply::ok(&mime, first);
+    }
+    parts.push_front(first);
+    Reply::stream(&mime, Parts(parts))
+}
+
+/// JSON, unless the first line is a `Content-Type:` header. It is looked for
+/// in the first part, which none fills.
+fn split_type(stdout: Bytes) -> (String, Bytes) {
     const HEADER: &[u8] = b"content-type:";
     let has_header =
         stdout.get(..HEADER.len()).is_some_and(|start| start.eq_ignore_ascii_case(HEADER));
     let Some(end) = stdout.iter().position(|byte| *byte == b'\n').filter(|_| has_header) else {
-        return Reply::ok("application/json", stdout);
+        return ("application/json".to_owned(), stdout);
     };
     let mime = String::from_utf8_lossy(&stdout[HEADER.len()..end]).trim().to_owned();
     let mut body = stdout.slice(end + 1..);
@@ -171,12 +247,39 @@ fn to_reply(stdout: Bytes) -> Reply {
             break;
         }
     }
-    Reply::ok(&mime, body)
+    (mime, body)
+}
+
+/// An answer of several parts; what the pipe has taken of it is not held any
+/// more.
+struct Parts(VecDeque<Bytes>);
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        Poll::Ready(self.get_mut().0.pop_front().map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
+    use crate::event::ReplyBody;
 
     #[test]
     fn nouns_that_differ_name_files_that_differ() {
@@ -187,9 +290,75 @@ mod tests {
 
     #[test]
     fn a_content_type_line_is_taken_off_the_body() {
-        let reply = to_reply(Bytes::from_static(b"Content-Type: text/plain\n\nhello\n"));
+        let part = Bytes::from_static(b"Content-Type: text/plain\n\nhello\n");
+        let reply = to_reply([part].into());
         assert_eq!(reply.mime, "text/plain");
-        let crate::event::ReplyBody::Whole(body) = reply.body else { panic!("whole") };
+        let ReplyBody::Whole(body) = reply.body else { panic!("whole") };
         assert_eq!(&body[..], b"hello\n");
+    }
+
+    /// What `peer` gets of an executable that writes `output`.
+    async fn read(rooms: &Rooms, peer: &str, output: impl AsyncRead + Unpin) -> io::Result<Reply> {
+        let turns = Turns::default();
+        let mut turn = turns.take().await;
+        let room = Growing::new(rooms.of(&peer.into()));
+        Ok(to_reply(read_stdout(Some(output), room, &mut turn).await?))
+    }
+
+    async fn body_of(reply: Reply) -> Bytes {
+        match reply.body {
+            ReplyBody::Whole(body) => body,
+            ReplyBody::Stream(body) => body.collect().await.expect("it never fails").to_bytes(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_comes_in_parts_and_says_how_long_it_is() {
+        let body = b"0123456789".repeat(20_000);
+        let output = [&b"Content-Type: text/plain\r\n\r\n"[..], &body].concat();
+        let reply = read(&Rooms::default(), "fs", &output[..]).await.expect("it is read");
+        assert_eq!(reply.mime, "text/plain");
+        let ReplyBody::Stream(parts) = &reply.body else { panic!("in parts") };
+        assert_eq!(parts.size_hint().exact(), Some(200_000));
+        assert_eq!(body_of(reply).await, body);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_exactly_one_part_or_nothing_is_whole() {
+        for len in [0, 1, FIRST_PART] {
+            let output = vec![b'x'; len];
+            let reply = read(&Rooms::default(), "fs", &output[..]).await.expect("it is read");
+            assert!(matches!(reply.body, ReplyBody::Whole(_)), "{len}");
+            assert_eq!(body_of(reply).await, output);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_the_limit_is_refused_and_takes_no_room_afterwards() {
+        let (rooms, most) = (Rooms::default(), vec![b'x'; MAX_STDOUT]);
+        for _ in 0..20 {
+            let error = read(&rooms, "fs", tokio::io::repeat(b'x')).await.expect_err("too much");
+            assert!(error.to_string().contains("more than 1048576 bytes"), "{error}");
+        }
+        read(&rooms, "fs", &most[..]).await.expect("that much may be");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_no_answers_gets_no_more_large_ones_until_it_does() {
+        let (rooms, large, small) = (Rooms::default(), vec![b'x'; MAX_STDOUT], vec![b'x'; 1000]);
+        let mut unread = Vec::new();
+        let error = loop {
+            match read(&rooms, "fs", &large[..]).await {
+                Ok(reply) => unread.push(reply),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert_eq!(unread.len(), 5, "{error}");
+        assert!(error.contains("that this peer has not read"), "{error}");
+        read(&rooms, "fs", &small[..]).await.expect("small ones need no room");
+        read(&rooms, "other", &large[..]).await.expect("another peer has its own");
+        let first = unread.swap_remove(0);
+        assert_eq!(body_of(first).await.len(), MAX_STDOUT);
+        read(&rooms, "fs", &large[..]).await.expect("there is room again");
     }
 }

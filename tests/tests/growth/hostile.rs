@@ -1,14 +1,14 @@
 //! What one peer can make a node hold, however it goes about it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
-use restpipe_pipe::pb::{Header, RequestHead, Verb};
+use restpipe_pipe::pb::{Header, ReplyHead, RequestHead, Verb};
 use restpipe_proto::{DEFAULT_MAX_STREAMS, Flags, INITIAL_CREDIT, Kind, MAX_PAYLOAD, head};
-use restpipe_tests::binary::Node;
+use restpipe_tests::binary::{Node, eventually};
 use restpipe_tests::site::{CLIENT, Site};
-use restpipe_tests::usage::{MIB, Usage};
-use restpipe_tests::wire::{Wire, WirePeer, frame, local, request};
+use restpipe_tests::usage::{MIB, Usage, busy, metric};
+use restpipe_tests::wire::{Wire, WirePeer, frame, local, ping, request};
 
 use crate::app::{self, DEAF, ENDLESS, Seen, WHOLE};
 use crate::{ALONE, quiet};
@@ -223,4 +223,104 @@ async fn a_peer_that_sends_half_a_frame_is_held_to_the_bound() {
     let next = tokio::time::timeout(QUIET, siege.peer.next_of(Kind::GoAway)).await;
     assert!(next.is_err(), "the pipe is up");
     siege.ends(BOUND);
+}
+
+/// An executable, and the bytes that it answers: nearly all that it may.
+const LARGE: (&str, usize) = ("large", 1_000_000);
+
+/// As much as takes no room of its peer's.
+const MEDIUM: (&str, usize) = ("medium", 16_000);
+
+/// Next to nothing.
+const SMALL: (&str, usize) = ("small", 2);
+
+/// So many answers without room there are beside large ones, which have the rest
+/// of the streams.
+const MEDIUMS: usize = 240;
+
+/// So soon another client is answered, whatever is held up: half of the time
+/// that executables wait for room.
+const MEANWHILE: Duration = Duration::from_secs(5);
+
+/// A node pings after longer silence.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// So much more memory than before, in percent, a node may have that has been
+/// made to hold nearly twice as much: its allocator keeps what was freed for
+/// the next time. What is meant is that it does not add up.
+const KEPT_BY_THE_ALLOCATOR: u64 = 70;
+
+/// Asks an executable, and reads all of its answer.
+async fn ask(peer: &mut WirePeer, stream: u64, (noun, bytes): (&str, usize)) {
+    peer.send(&request(stream, Verb::Get, noun, u32::MAX, b"", true)).await.expect("sent");
+    let mut got = 0;
+    loop {
+        let frame = peer.next().await.expect("the pipe is up").expect("the pipe is up");
+        let end = frame.flags.is_end();
+        match frame.kind {
+            Kind::Rep => {
+                let (head, body) = head::split::<ReplyHead>(frame.payload).expect("a head");
+                assert_eq!(head.status, 200, "{noun}: {body:?}");
+                got += body.len();
+            }
+            Kind::Data => got += frame.payload.len(),
+            Kind::Cancel => panic!("{noun}: {frame:?}"),
+            _ => continue,
+        }
+        if end {
+            assert_eq!(got, bytes, "{noun}");
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_reads_no_answers_of_executables_is_held_to_the_bound_and_holds_up_no_other() {
+    let _alone = ALONE.lock().await;
+    let site = Site::new();
+    for (noun, bytes) in [LARGE, MEDIUM, SMALL] {
+        site.script(&format!("handlers/get_{noun}"), &format!("head -c {bytes} /dev/zero"));
+    }
+    let server = quiet(site.server()).flag("--handlers", site.path("handlers")).start();
+    let hostile = Wire::new(&site, CLIENT, server.pipe());
+    let other = Wire::new(&site, "other", server.pipe());
+    let mut other = other.open(local(2), "other").await.expect("a pipe");
+    let mut ids = (1..).step_by(2);
+    let mut id = || ids.next().expect("there is no last one");
+    for executable in [LARGE, MEDIUM, SMALL] {
+        ask(&mut other, id(), executable).await;
+    }
+    let before = Usage::at_rest(&server);
+    Usage::forget_peak(&server);
+    let given_up = || metric(&server, "restpipe_events_total", "code=\"handler-failed\"");
+    for mediums in [0, MEDIUMS] {
+        let mut peer = hostile.open(local(3), "hostile").await.expect("a pipe");
+        for (number, stream) in streams().enumerate() {
+            let (noun, _) = if number < mediums { MEDIUM } else { LARGE };
+            // Nothing of the answer may be sent, so the node has to keep it.
+            peer.send(&request(stream, Verb::Get, noun, 0, b"", true)).await.expect("sent");
+        }
+        let (given_up_before, mut signed) = (given_up(), Instant::now());
+        // Until there was no room for one of them.
+        while given_up() == given_up_before {
+            let answer = tokio::time::timeout(MEANWHILE, ask(&mut other, id(), SMALL)).await;
+            answer.expect("another client does not wait for the hostile one");
+            if signed.elapsed() > SIGN_OF_LIFE {
+                peer.send(&ping(1)).await.expect("the pipe is up");
+                signed = Instant::now();
+            }
+        }
+        let peak = Usage::peak(&server).saturating_sub(before.resident);
+        eprintln!("{mediums} without room; {} KiB at most", peak / 1024);
+        assert!(peak <= BOUND, "{peak} bytes for one peer");
+        drop(peer);
+        eventually("none is handled", || busy(&server) == 0);
+    }
+    // It has all of its room again, several times over.
+    let mut peer = hostile.open(local(3), "honest").await.expect("a pipe");
+    for stream in streams().take(10) {
+        ask(&mut peer, stream, LARGE).await;
+    }
+    drop(peer);
+    before.returns(&server, KEPT_BY_THE_ALLOCATOR);
 }

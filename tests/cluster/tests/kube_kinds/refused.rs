@@ -1,6 +1,6 @@
 //! What the API server refuses, and in which words.
 
-use restpipe_cluster_tests::Answer;
+use restpipe_cluster_tests::{Answer, SETTLE_TIME, eventually};
 
 use crate::{cluster, object};
 
@@ -305,10 +305,14 @@ fn lists_have_an_end() {
 
 #[test]
 fn a_million_hostnames_are_too_large_a_request() {
-    let names: Vec<_> = (0..1_000_000).map(|n| format!(r#""h{n}""#)).collect();
-    let answer = create(SERVER, "x", &format!(r#"{{"hostnames":[{}]}}"#, names.join(",")));
-    assert_eq!(answer.code, 413, "{}", answer.message());
-    assert!(answer.message().contains("Request entity too large"), "{}", answer.message());
+    let spec = format!(r#"{{"hostnames":[{}]}}"#, vec![r#""h""#; 1_000_000].join(","));
+    eventually("the answer comes", SETTLE_TIME, || {
+        let answer = create(SERVER, "x", &spec);
+        let said = answer.message();
+        // The API server does not read it to its end, and what cuts the rest off may overtake why.
+        assert!(matches!(answer.code, 0 | 413), "{}: {said}", answer.code);
+        if said.contains("Request entity too large") { Ok(()) } else { Err("cut off".to_owned()) }
+    });
 }
 
 #[test]
