@@ -12,6 +12,7 @@ pub mod path;
 mod problem;
 mod request;
 mod serve;
+mod source;
 mod upload;
 
 use std::convert::Infallible;

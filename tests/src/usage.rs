@@ -25,10 +25,6 @@ pub struct Usage {
     pub resident: u64,
 }
 
-/// Files that a node may have open or not when it is at rest: of one run it holds 14 before and 16
-/// after, of the next 16 and 16. What leaks is a multiple of what was done.
-const FEW: usize = 4;
-
 impl Usage {
     /// Of a running node.
     ///
@@ -66,16 +62,17 @@ impl Usage {
         looks.reduce(least).expect("several looks")
     }
 
-    /// Waits until a node holds no more files than before, but for a [`FEW`], and at most
-    /// `percent` more memory: what it frees goes back to the system later.
+    /// Waits until a node holds no more files than before, and at most `percent` more memory. Both
+    /// take a moment: unused connections to the app are kept for 15 s, and what is freed goes back
+    /// to the system later.
     ///
     /// # Panics
     /// If it does not soon.
     pub fn returns(self, node: &Node, percent: u64) {
         let most = self.resident + self.resident * percent / 100;
         let mut now = Self::of(node);
-        let end = Instant::now() + SOON;
-        while now.files > self.files + FEW || now.resident > most {
+        let end = Instant::now() + 2 * SOON;
+        while now.files > self.files || now.resident > most {
             assert!(
                 Instant::now() < end,
                 "it held {self:?} and holds {now:?}: {:?}",

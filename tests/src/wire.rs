@@ -321,7 +321,12 @@ pub fn go_away(reason: GoAwayReason, last: u64) -> BytesMut {
 
 /// The caller is gone.
 pub fn cancel(stream: u64) -> BytesMut {
-    let cancel = Cancel { reason: CancelReason::CallerGone.into(), detail: String::new() };
+    cancel_for(stream, CancelReason::CallerGone)
+}
+
+/// The stream has ended, and why.
+pub fn cancel_for(stream: u64, reason: CancelReason) -> BytesMut {
+    let cancel = Cancel { reason: reason.into(), detail: String::new() };
     frame(Kind::Cancel, Flags::NONE, stream, head::to_bytes(&cancel))
 }
 

@@ -10,10 +10,11 @@ use restpipe_proto::{MAX_PAYLOAD, head};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::Role;
-use crate::body::{BodySender, RecvBody, Room, RoomOwner};
+use crate::body::RecvBody;
 use crate::error::{CallError, NotSent, Why};
 use crate::inbox::Inbox;
 use crate::limits::OVERLAP;
+use crate::room::{BodySender, Room, RoomOwner};
 use crate::session::{Command, Request};
 
 /// What a driver is told.
@@ -29,19 +30,19 @@ pub(crate) enum ToDriver {
     HandlerDone {
         stream: u64,
     },
-    /// A call; `room` if its body is streamed.
+    /// A call.
     Call {
         request: Box<Request>,
         settle: oneshot::Sender<Settled>,
-        room: Option<RoomOwner>,
     },
-    /// A reply's body is going to be streamed.
+    /// A body is going to be streamed. It comes before its call or reply, which
+    /// may be sent, and make room, at once.
     Room {
         stream: u64,
         room: RoomOwner,
     },
     /// Ends the pipe at once.
-    Close(String),
+    Close(Box<str>),
 }
 
 /// How a call ended: with an answer, or without.
@@ -319,8 +320,11 @@ impl PipeHandle {
             let mut next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
             let stream = *next;
             let request = Box::new(Request { stream, head, body, end, deadline });
-            let room = room.as_ref().map(RoomOwner::new);
-            let call = ToDriver::Call { request, settle, room };
+            if let Some(room) = room.as_ref().map(RoomOwner::new) {
+                let room = ToDriver::Room { stream, room };
+                self.commands.0.send(room).map_err(|_| NotSent::Ended)?;
+            }
+            let call = ToDriver::Call { request, settle };
             self.commands.0.send(call).map_err(|_| NotSent::Ended)?;
             *next += 2;
             stream
@@ -382,7 +386,7 @@ impl PipeHandle {
     /// Ends the pipe at once: open calls are lost.
     pub fn close(&self, why: &str) {
         self.shared.usable.store(false, Ordering::Relaxed);
-        let _ = self.commands.0.send(ToDriver::Close(why.to_owned()));
+        let _ = self.commands.0.send(ToDriver::Close(why.into()));
     }
 
     /// Waits until the pipe has ended.
@@ -411,7 +415,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_pipe_s_channel_always_has_room_for_is_a_kilobyte() {
-        assert!(size_of::<ToDriver>() <= 32, "{}", size_of::<ToDriver>());
+    fn what_a_pipe_s_channel_always_has_room_for_is_three_quarters_of_a_kilobyte() {
+        assert!(size_of::<ToDriver>() <= 24, "{}", size_of::<ToDriver>());
     }
 }

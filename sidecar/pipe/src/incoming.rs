@@ -7,8 +7,9 @@ use bytes::Bytes;
 use restpipe_proto::pb::{CancelReason, ReplyHead, RequestHead};
 use restpipe_proto::{MAX_PAYLOAD, head};
 
-use crate::body::{BodySender, RecvBody, Room, RoomOwner};
+use crate::body::RecvBody;
 use crate::handle::{Commands, ToDriver};
+use crate::room::{BodySender, Room, RoomOwner};
 use crate::session::Command;
 
 /// An event that the peer sent.

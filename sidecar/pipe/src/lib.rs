@@ -24,10 +24,11 @@ mod incoming;
 pub mod limits;
 pub mod listen;
 mod notice;
+mod room;
 pub mod session;
 pub mod tls;
 
-pub use body::{BodySender, BodyTooLarge, ReadError, RecvBody, Stopped};
+pub use body::{BodyTooLarge, ReadError, RecvBody};
 pub use budget::Budget;
 pub use driver::{Driver, NoEvents, Service, open};
 pub use error::{CallError, NotSent, Outcome, Why};
@@ -35,6 +36,7 @@ pub use handle::{Call, PeerInfo, PendingReply, PipeHandle, PipeState, Reply, Sta
 pub use incoming::{HeadTooLarge, Incoming, Responder};
 pub use limits::PipeConfig;
 pub use restpipe_proto::pb;
+pub use room::{BodySender, Stopped};
 
 /// Who dialled: decides nothing but the parity of stream ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -477,7 +477,7 @@ async fn many_tiny_chunks_cost_little_more_than_their_bytes() {
         say(&mut raw, Kind::Data, 1, false, Bytes::from_static(b"x")).await;
     }
     say(&mut raw, Kind::Data, 1, true, Bytes::new()).await;
-    let mut body = take.recv().await.expect("an event").body;
+    let Incoming { mut body, responder: _unused, .. } = take.recv().await.expect("an event");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (mut chunks, mut bytes) = (0, 0);
     while let Some(chunk) = body.chunk().await {

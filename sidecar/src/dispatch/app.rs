@@ -4,13 +4,14 @@
 //! of its own: that saves two wake-ups a call.
 
 mod ahead;
+mod idle;
 
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
@@ -27,6 +28,7 @@ use restpipe_pipe::pb::CancelReason;
 use tokio::net::{TcpStream, UnixStream};
 
 use self::ahead::{AppIo, Waiting, WaitingReply};
+use self::idle::Idle;
 use super::Answer;
 use crate::event::{CODE_OK, Event, EventBody, Reply, ReplyBody, StreamError};
 use crate::headers;
@@ -34,13 +36,6 @@ use crate::io::Io;
 
 /// Bytes that a connection to the app may buffer; hyper's default is 400 KiB.
 const MAX_BUFFER: usize = 64 * 1024;
-
-/// Connections that are kept for the next event.
-const MAX_IDLE: usize = 64;
-
-/// A kept connection is not used again after this: apps close idle ones,
-/// many after 60 s, and an event must not race with that.
-const IDLE_LIFE: Duration = Duration::from_secs(15);
 
 /// The app takes a connection within this time; it is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,20 +55,12 @@ const DEADLINE: HeaderName = HeaderName::from_static("restpipe-deadline");
 pub struct AppClient {
     address: AppAddress,
     host: HeaderValue,
-    idle: Arc<Idle>,
+    idle: Arc<AppConnections>,
     waiting: Waiting,
 }
 
-/// Connections that wait for the next event; the last one used is the first
-/// to be used again.
-#[derive(Debug, Default)]
-struct Idle(Mutex<Vec<Kept>>);
-
-#[derive(Debug)]
-struct Kept {
-    connection: Box<AppConnection>,
-    since: Instant,
-}
+/// Those that wait for the next event.
+type AppConnections = Idle<Box<AppConnection>>;
 
 /// A connection, driven by whoever polls it. It is a kilobyte and goes from
 /// hand to hand, so it is kept in a box.
@@ -108,6 +95,14 @@ impl AppConnection {
         }
     }
 
+    /// Leaves it to the next event.
+    fn give_back(self: Box<Self>, idle: &Arc<AppConnections>) {
+        // The app closes it, which the next event would find out.
+        if !self.last {
+            idle.keep(self);
+        }
+    }
+
     /// Whether the app has not closed it meanwhile.
     async fn is_alive(&mut self) -> bool {
         std::future::poll_fn(|cx| {
@@ -116,23 +111,6 @@ impl AppConnection {
         })
         .await;
         !self.ended && !self.sender.is_closed()
-    }
-}
-
-impl Idle {
-    fn take(&self) -> Option<Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
-
-    fn keep(&self, connection: Box<AppConnection>) {
-        if connection.last {
-            // It would be found closed by the next event, and be open until then.
-            return;
-        }
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MAX_IDLE {
-            idle.push(Kept { connection, since: now() });
-        }
     }
 }
 
@@ -174,8 +152,8 @@ impl AppClient {
     }
 
     async fn connection(&self) -> Result<Box<AppConnection>, String> {
-        while let Some(Kept { mut connection, since }) = self.idle.take() {
-            if now() - since < IDLE_LIFE && connection.is_alive().await {
+        while let Some(mut connection) = self.idle.take() {
+            if connection.is_alive().await {
                 return Ok(connection);
             }
         }
@@ -261,7 +239,7 @@ impl AppClient {
         let code =
             own_code.unwrap_or(if status.is_success() { CODE_OK } else { status.as_u16().into() });
         let body = if body.is_end_stream() {
-            self.idle.keep(connection);
+            connection.give_back(&self.idle);
             ReplyBody::Whole(Bytes::new())
         } else {
             let body = AppBody {
@@ -298,7 +276,7 @@ fn broken(error: &hyper::Error) -> String {
 struct AppBody {
     body: Incoming,
     connection: Option<Box<AppConnection>>,
-    idle: Arc<Idle>,
+    idle: Arc<AppConnections>,
     waiting: Waiting,
     /// What was given is with the pipe until more is asked for.
     holds: Option<WaitingReply>,
@@ -327,7 +305,7 @@ impl Body for AppBody {
             _ => false,
         };
         if ended && let Some(connection) = this.connection.take() {
-            this.idle.keep(connection);
+            connection.give_back(&this.idle);
         }
         if let Poll::Ready(Some(Ok(_))) = &polled {
             this.holds = Some(this.waiting.one_more());

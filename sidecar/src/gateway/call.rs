@@ -4,21 +4,22 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
+use bytes::Bytes;
+use futures_util::future::OptionFuture;
 use http::{HeaderValue, Request, Response};
 use restpipe_pipe::clock::{fraction, now};
 use restpipe_pipe::pb::CancelReason;
-use restpipe_pipe::{BodySender, Call, CallError, NotSent, Outcome, Reply};
+use restpipe_pipe::{Call, CallError, NotSent, Outcome, Reply, StartedCall};
 use tracing::{Instrument, debug, debug_span};
 
 use super::body::GatewayBody;
 use super::path::{EventPath, Target};
 use super::problem::{Problem, ProblemCode};
-use super::request::{Asked, too_large};
+use super::request::Asked;
+use super::source::{RequestBody, Source};
 use super::upload::Upload;
 use super::{Gateway, answer};
-use crate::event::{INLINE_BODY, Verb};
+use crate::event::Verb;
 use crate::headers;
 use crate::router::{Absent, Peer};
 use crate::telemetry::code_word;
@@ -31,13 +32,6 @@ const MAX_PICKS: u32 = 16;
 
 /// The longest pause before an event is sent again: who refused it is busy.
 const RESEND_PAUSE: Duration = Duration::from_millis(100);
-
-/// A request's body, as far as it has been read.
-enum RequestBody {
-    Whole(Bytes),
-    /// Its first bytes, and the rest.
-    Streamed(Bytes, Upload),
-}
 
 impl Gateway {
     /// Sends an event and gives its answer, whatever happens.
@@ -81,7 +75,7 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let asked = Asked::of(&parts, path, trace, &self.limits, now())?;
         let verb = asked.verb;
-        let reply = match first_part(body, self.limits.body).await? {
+        let reply = match RequestBody::begin(body, self.limits.body).await? {
             RequestBody::Whole(body) => self.send_whole(target, asked, body).await?,
             RequestBody::Streamed(first, rest) => {
                 self.send_streamed(target, asked, first, rest).await?
@@ -111,46 +105,54 @@ impl Gateway {
                 Err(error) => error,
             };
             let again = tries.again(verb, &error);
-            if again == Again::No || now() >= deadline {
+            if !goes_on(again, &error, deadline).await {
                 return Err(tries.problem(verb, Problem::of_call(verb, &error)));
-            }
-            debug!(%error, "event is sent again");
-            if again == Again::AfterAPause {
-                let pause = RESEND_PAUSE.mul_f64(fraction());
-                tokio::time::sleep_until((now() + pause).min(deadline).into()).await;
             }
         }
     }
 
-    /// Sends an event whose body is read while it is sent, and once only.
+    /// Sends an event whose body is read while it is sent. It can be sent
+    /// again for as long as the little that was read of it is still here.
     async fn send_streamed(
         &self,
         target: &Target,
         asked: Asked,
         first: Bytes,
-        rest: Upload,
+        mut rest: Source,
     ) -> Result<Reply, Problem> {
         let Asked { verb, head, deadline, wait_until } = asked;
-        let read = first.len() as u64;
-        let mut picks = 0;
-        let (peer, started) = loop {
-            let peer = self.peer_of(target, wait_until).await?;
+        let mut tries = Tries::default();
+        loop {
+            let peer = match self.peer_of(target, wait_until).await {
+                Ok(peer) => peer,
+                Err(problem) => return Err(tries.problem(verb, problem)),
+            };
             let (head, body) = (head.clone(), first.clone());
-            match peer.pipe.start(Call { head, body, end: false, deadline, wait_until }).await {
-                Ok(started) => break (peer, started),
-                // Nothing of the body beyond its first part has been read.
-                Err(error) if is_gone(&error) && picks < MAX_PICKS => picks += 1,
-                Err(error) => return Err(Problem::of_call(verb, &error)),
+            let call = Call { head, body, end: false, deadline, wait_until };
+            let (error, left) = match peer.pipe.start(call).await {
+                Ok(StartedCall { body: sender, reply }) => {
+                    let broken = Arc::new(OnceLock::new());
+                    let pump = sender.map(|sender| tokio::spawn(rest.pump(sender, broken.clone())));
+                    let error = match noted(&peer, reply.wait().await) {
+                        Ok(reply) => return Ok(reply),
+                        Err(error) => error,
+                    };
+                    if let Some(problem) = broken.get() {
+                        // What failed is the caller's own body.
+                        return Err(problem.clone());
+                    }
+                    // The pump ends soon: nobody wants more for a call that has failed.
+                    let left = OptionFuture::from(pump).await;
+                    (error, left.and_then(Result::ok).flatten())
+                }
+                Err(error) => (error, Some(rest)),
+            };
+            let again = tries.again(verb, &error);
+            match left {
+                Some(left) if goes_on(again, &error, deadline).await => rest = left,
+                _ => return Err(tries.problem(verb, Problem::of_call(verb, &error))),
             }
-        };
-        let broken = Arc::new(OnceLock::new());
-        if let Some(sender) = started.body {
-            tokio::spawn(pump(rest, sender, read, self.limits.body, broken.clone()));
         }
-        noted(&peer, started.reply.wait().await).map_err(|error| {
-            // The caller's own body is what failed, if that did.
-            broken.get().cloned().unwrap_or_else(|| Problem::of_call(verb, &error))
-        })
     }
 
     /// Who answers for `target` by a usable pipe, waited for if need be.
@@ -182,6 +184,20 @@ impl Gateway {
 
 async fn send(peer: &Peer, call: Call) -> Result<Reply, CallError> {
     noted(peer, peer.pipe.start(call).await?.reply.wait().await)
+}
+
+/// Whether an event that ended with `error` is sent again; waits before that
+/// for as long as it should.
+async fn goes_on(again: Again, error: &CallError, deadline: Instant) -> bool {
+    if again == Again::No || now() >= deadline {
+        return false;
+    }
+    debug!(%error, "event is sent again");
+    if again == Again::AfterAPause {
+        let pause = RESEND_PAUSE.mul_f64(fraction());
+        tokio::time::sleep_until((now() + pause).min(deadline).into()).await;
+    }
+    true
 }
 
 /// Notes whether the peer's app takes calls, for the choice of later ones.
@@ -295,66 +311,4 @@ impl std::fmt::Display for Name<'_> {
             Target::Address(address) => write!(f, "a client at {address}"),
         }
     }
-}
-
-/// Reads a short body whole, and the beginning of any other.
-async fn first_part(mut body: Upload, limit: Option<u64>) -> Result<RequestBody, Problem> {
-    if body.is_end() {
-        return Ok(RequestBody::Whole(Bytes::new()));
-    }
-    let short = body.len().is_some_and(|len| len <= INLINE_BODY as u64);
-    let mut first = BytesMut::new();
-    loop {
-        // Who sends without a length may wait for an answer to its first
-        // part, so no more is waited for than is there.
-        let next = if short || first.is_empty() {
-            body.part().await?
-        } else {
-            match body.part().now_or_never() {
-                Some(next) => next?,
-                None => return Ok(RequestBody::Streamed(first.freeze(), body)),
-            }
-        };
-        let Some(chunk) = next else { return Ok(RequestBody::Whole(first.freeze())) };
-        if first.is_empty() && body.is_end() && chunk.len() <= INLINE_BODY {
-            return Ok(RequestBody::Whole(chunk));
-        }
-        first.extend_from_slice(&chunk);
-        if let Some(limit) = limit.filter(|limit| first.len() as u64 > *limit) {
-            return Err(too_large(limit));
-        }
-        if first.len() > INLINE_BODY {
-            return Ok(RequestBody::Streamed(first.freeze(), body));
-        }
-    }
-}
-
-/// Sends the rest of a body. What goes wrong on the caller's side is put into
-/// `broken` before the call is cancelled.
-async fn pump(
-    mut body: Upload,
-    mut sender: BodySender,
-    mut read: u64,
-    limit: Option<u64>,
-    broken: Arc<OnceLock<Problem>>,
-) {
-    let problem = loop {
-        match body.part().await {
-            Ok(None) => return sender.end(),
-            Ok(Some(chunk)) => {
-                read += chunk.len() as u64;
-                if let Some(limit) = limit.filter(|limit| read > *limit) {
-                    break too_large(limit);
-                }
-                if sender.send(chunk).await.is_err() {
-                    return;
-                }
-            }
-            Err(problem) => break problem,
-        }
-    };
-    let detail = problem.detail.clone();
-    // The handler may have begun on what it was sent.
-    let _ = broken.set(Problem { outcome: Outcome::Unknown, ..problem });
-    sender.fail(CancelReason::CallerGone, detail);
 }

@@ -14,3 +14,4 @@ mod observe;
 mod operator;
 mod outcomes;
 mod processes;
+mod refusals;
