@@ -38,12 +38,6 @@ use crate::session::{Batch, Command, Session};
 /// Commands taken before the socket gets its turn.
 const COMMAND_BATCH: usize = 256;
 
-/// Frames taken before the tasks that they wake, and then the writer, get
-/// their turn. Without a limit, calls that once came together stay together:
-/// the nodes and processes that they pass work one after the other then, each
-/// at a large batch, and processors wait (docs/performance.md).
-const FRAME_BATCH: usize = 16;
-
 /// Streams that a peer may allow at most; more would be memory, not speed.
 const MAX_PEER_STREAMS: u32 = 4096;
 
@@ -100,7 +94,6 @@ pub fn open<T>(
         bodies: HashMap::default(),
         peer_streams: 0,
         read: BytesMut::new(),
-        is_behind: false,
         batch: Batch::default(),
         stood_back: false,
         needs_flush: false,
@@ -145,8 +138,6 @@ pub struct Driver<T> {
     bodies: HashMap<u64, InboxSender>,
     peer_streams: u32,
     read: BytesMut,
-    /// The last turn ended at [`FRAME_BATCH`]; `read` may hold whole frames.
-    is_behind: bool,
     batch: Batch,
     stood_back: bool,
     needs_flush: bool,
@@ -216,37 +207,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn read_until_pending(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Why> {
-        let (mut frames, mut bytes, mut got) = (FRAME_BATCH, READ_BATCH, 0);
+        let mut left = READ_BATCH;
         loop {
-            // What an earlier turn has left comes first.
-            while let Some(frame) = Frame::decode(&mut self.read)? {
-                self.session.on_frame(now, frame)?;
-                frames -= 1;
-                if frames == 0 {
-                    self.session.on_bytes(now, got, 0);
-                    self.deliver();
-                    self.is_behind = true;
-                    cx.waker().wake_by_ref();
-                    return Ok(());
-                }
-            }
-            if got > 0 || std::mem::take(&mut self.is_behind) {
-                self.session.on_bytes(now, got, self.read.len());
-                self.deliver();
-            }
-            bytes = bytes.saturating_sub(got);
-            if bytes == 0 {
-                cx.waker().wake_by_ref();
-                return Ok(());
-            }
             self.make_room();
-            got = match pin!(self.io.read_buf(&mut self.read)).poll(cx) {
+            let got = match pin!(self.io.read_buf(&mut self.read)).poll(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(error)) => return Err(self.why_gone(error)),
                 Poll::Ready(Ok(0)) if self.session.is_drained() => return Err(Why::Drained),
                 Poll::Ready(Ok(0)) => return Err(Why::Eof),
                 Poll::Ready(Ok(got)) => got,
             };
+            while let Some(frame) = Frame::decode(&mut self.read)? {
+                self.session.on_frame(now, frame)?;
+            }
+            self.session.on_bytes(now, got, self.read.len());
+            self.deliver();
+            left = left.saturating_sub(got);
+            if left == 0 {
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
         }
     }
 

@@ -16,15 +16,10 @@ use crate::telemetry::init_log;
 /// Exit status after a second signal: the node did not finish what it was at.
 const CUT_SHORT: i32 = 130;
 
-/// Sockets that are ready, of which the tasks run before the others are looked
-/// for. Each batch of calls goes into the pipe when its tasks have run: with
-/// as many as there are (1024), the peer would wait for all of them.
-const IO_BATCH: usize = 32;
-
 /// A runtime of one thread: a call passes four tasks, and waking one on
 /// another core costs more than its work; a sidecar seldom has two cores.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().max_io_events_per_tick(IO_BATCH).build()?)
+    Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
 pub(super) fn run(role: Role, flags: NodeFlags) -> anyhow::Result<()> {
