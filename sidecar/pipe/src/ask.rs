@@ -5,8 +5,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use restpipe_proto::pb::RequestHead;
 
+use crate::call::{Call, Reply, StartedCall};
 use crate::error::CallError;
-use crate::handle::{Call, PipeHandle, Reply, StartedCall};
+use crate::handle::PipeHandle;
 
 /// Bytes of body that go out in one frame with their head, which leaves a head
 /// 2 KiB and more.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason, Hello, ReplyHead, RequestHead};
+use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason, Hello, ReplyHead};
 use restpipe_proto::{MAX_PAYLOAD, head};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::Role;
-use crate::body::RecvBody;
+use crate::call::{Call, PendingReply, StartedCall};
 use crate::error::{CallError, NotSent, Why};
 use crate::inbox::Inbox;
 use crate::limits::OVERLAP;
@@ -141,79 +141,6 @@ pub struct PipeHandle {
     shared: Arc<Shared>,
 }
 
-/// A call to make.
-#[derive(Debug)]
-pub struct Call {
-    /// What is asked; deadline and credit are filled in by the session.
-    pub head: RequestHead,
-    /// The first bytes of the body, at most 16 KiB.
-    pub body: Bytes,
-    /// Whether they are all.
-    pub end: bool,
-    /// When the answer is due.
-    pub deadline: Instant,
-    /// Until when a free stream is waited for.
-    pub wait_until: Instant,
-}
-
-/// An answer.
-#[derive(Debug)]
-pub struct Reply {
-    /// Its head.
-    pub head: ReplyHead,
-    /// Its body.
-    pub body: RecvBody,
-}
-
-/// A call that is on its way.
-#[derive(Debug)]
-pub struct StartedCall {
-    /// Takes the rest of the request's body, if there is one.
-    pub body: Option<BodySender>,
-    /// The answer.
-    pub reply: PendingReply,
-}
-
-/// The answer to come. Dropping it cancels the call.
-#[derive(Debug)]
-pub struct PendingReply {
-    stream: u64,
-    settled: oneshot::Receiver<Settled>,
-    commands: Commands,
-    slot: Option<SlotPermit>,
-    open: bool,
-}
-
-impl PendingReply {
-    /// Waits for the answer, at most until the call's deadline.
-    ///
-    /// # Errors
-    /// If there will be none; the error says what is known of the handler.
-    pub async fn wait(mut self) -> Result<Reply, CallError> {
-        // A driver that is dropped, not ended, settles nothing.
-        let settled = (&mut self.settled).await.unwrap_or(Err(CallError::Lost(Why::Eof)));
-        self.open = false;
-        let (head, answer) = settled?;
-        let body = match answer {
-            Answer::Whole(bytes) => RecvBody::whole(bytes),
-            Answer::Streamed(first, inbox) => {
-                let commands = self.commands.clone();
-                RecvBody::streamed(first, self.stream, inbox, commands, true, self.slot.take())
-            }
-        };
-        Ok(Reply { head: *head, body })
-    }
-}
-
-impl Drop for PendingReply {
-    fn drop(&mut self) {
-        if self.open {
-            let (stream, reason) = (self.stream, CancelReason::CallerGone);
-            self.commands.send(Command::Cancel { stream, reason, detail: String::new() });
-        }
-    }
-}
-
 impl PipeHandle {
     pub(crate) fn new(role: Role, commands: mpsc::UnboundedSender<ToDriver>) -> Self {
         let shared = Shared {
@@ -332,7 +259,7 @@ impl PipeHandle {
         let commands = self.commands.clone();
         let body = room
             .map(|room| BodySender::new(stream, room, commands.clone(), CancelReason::CallerGone));
-        let reply = PendingReply { stream, settled, commands, slot: Some(slot), open: true };
+        let reply = PendingReply::new(stream, settled, commands, slot);
         Ok(StartedCall { body, reply })
     }
 

@@ -1,0 +1,98 @@
+//! One call and its answer, as whoever makes it sees them.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use restpipe_proto::pb::{CancelReason, ReplyHead, RequestHead};
+use tokio::sync::oneshot;
+
+use crate::body::RecvBody;
+use crate::error::{CallError, Why};
+use crate::handle::{Answer, Commands, Settled, SlotPermit};
+use crate::room::BodySender;
+use crate::session::Command;
+
+/// A call to make.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked; deadline and credit are filled in by the session.
+    pub head: RequestHead,
+    /// The first bytes of the body, at most 16 KiB.
+    pub body: Bytes,
+    /// Whether they are all.
+    pub end: bool,
+    /// When the answer is due.
+    pub deadline: Instant,
+    /// Until when a free stream is waited for.
+    pub wait_until: Instant,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its head.
+    pub head: ReplyHead,
+    /// Its body.
+    pub body: RecvBody,
+}
+
+/// A call that is on its way.
+#[derive(Debug)]
+pub struct StartedCall {
+    /// Takes the rest of the request's body, if there is one.
+    pub body: Option<BodySender>,
+    /// The answer.
+    pub reply: PendingReply,
+}
+
+/// The answer to come. Dropping it cancels the call.
+#[derive(Debug)]
+pub struct PendingReply {
+    stream: u64,
+    settled: oneshot::Receiver<Settled>,
+    commands: Commands,
+    /// Freed when the answer is over.
+    slot: Option<SlotPermit>,
+    /// No answer has come.
+    open: bool,
+}
+
+impl PendingReply {
+    /// Of a call that has been handed to the driver.
+    pub(crate) fn new(
+        stream: u64,
+        settled: oneshot::Receiver<Settled>,
+        commands: Commands,
+        slot: SlotPermit,
+    ) -> Self {
+        Self { stream, settled, commands, slot: Some(slot), open: true }
+    }
+
+    /// Waits for the answer, at most until the call's deadline.
+    ///
+    /// # Errors
+    /// If there will be none; the error says what is known of the handler.
+    pub async fn wait(mut self) -> Result<Reply, CallError> {
+        // A driver that is dropped, not ended, settles nothing.
+        let settled = (&mut self.settled).await.unwrap_or(Err(CallError::Lost(Why::Eof)));
+        self.open = false;
+        let (head, answer) = settled?;
+        let body = match answer {
+            Answer::Whole(bytes) => RecvBody::whole(bytes),
+            Answer::Streamed(first, inbox) => {
+                let commands = self.commands.clone();
+                RecvBody::streamed(first, self.stream, inbox, commands, true, self.slot.take())
+            }
+        };
+        Ok(Reply { head: *head, body })
+    }
+}
+
+impl Drop for PendingReply {
+    fn drop(&mut self) {
+        if self.open {
+            let (stream, reason) = (self.stream, CancelReason::CallerGone);
+            self.commands.send(Command::Cancel { stream, reason, detail: String::new() });
+        }
+    }
+}
