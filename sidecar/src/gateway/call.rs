@@ -1,7 +1,7 @@
 //! One event over a pipe: wait for the peer, send, try again where that is
 //! safe, and always give one answer.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -112,7 +112,8 @@ impl Gateway {
     }
 
     /// Sends an event whose body is read while it is sent. It can be sent
-    /// again for as long as the little that was read of it is still here.
+    /// again for as long as the little that was read of it is still here. What
+    /// goes wrong with the caller's own body counts before what the peer says.
     async fn send_streamed(
         &self,
         target: &Target,
@@ -131,19 +132,16 @@ impl Gateway {
             let call = Call { head, body, end: false, deadline, wait_until };
             let (error, left) = match peer.pipe.start(call).await {
                 Ok(StartedCall { body: sender, reply }) => {
-                    let broken = Arc::new(OnceLock::new());
-                    let pump = sender.map(|sender| tokio::spawn(rest.pump(sender, broken.clone())));
+                    let pump = sender.map(|sender| tokio::spawn(rest.pump(sender)));
                     let error = match noted(&peer, reply.wait().await) {
                         Ok(reply) => return Ok(reply),
                         Err(error) => error,
                     };
-                    if let Some(problem) = broken.get() {
-                        // What failed is the caller's own body.
-                        return Err(problem.clone());
+                    // It ends soon: nobody wants more for a call that has failed.
+                    match OptionFuture::from(pump).await {
+                        Some(Ok(left)) => (error, left?),
+                        _ => (error, None),
                     }
-                    // The pump ends soon: nobody wants more for a call that has failed.
-                    let left = OptionFuture::from(pump).await;
-                    (error, left.and_then(Result::ok).flatten())
                 }
                 Err(error) => (error, Some(rest)),
             };

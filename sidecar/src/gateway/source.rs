@@ -1,7 +1,6 @@
 //! The body of a request on its way into a pipe.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -17,7 +16,7 @@ use crate::event::INLINE_BODY;
 
 /// Bytes behind the first part that are kept so that they can be sent again. A
 /// pipe takes no more, but for a part, before its peer has granted credit, and
-/// a peer that refuses an event has granted none.
+/// a peer that refuses an event without asking its app has granted none.
 const KEPT: usize = SEND_QUEUE + INITIAL_CREDIT as usize;
 
 /// A request's body, as far as it has been read.
@@ -37,6 +36,33 @@ pub(super) struct Source {
     read: u64,
     /// Bytes of the largest body, if there is a limit.
     limit: Option<u64>,
+}
+
+/// What was read for a try, so that it can be read for another.
+#[derive(Debug)]
+struct Kept {
+    /// All of it, until it is too much.
+    parts: Option<VecDeque<Bytes>>,
+    /// Bytes that the parts take, themselves and what holds them.
+    size: usize,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { parts: Some(VecDeque::new()), size: 0 }
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, part: &Bytes) {
+        if self.size > KEPT {
+            self.parts = None;
+        }
+        if let Some(parts) = &mut self.parts {
+            self.size += part.len() + size_of::<Bytes>();
+            parts.push_back(part.clone());
+        }
+    }
 }
 
 impl RequestBody {
@@ -82,40 +108,36 @@ impl RequestBody {
 }
 
 impl Source {
-    /// Sends the rest. What goes wrong on the caller's side is put into
-    /// `broken` before the call is cancelled. Returns the source if it can be
-    /// sent once more from where it was.
-    pub(super) async fn pump(
-        mut self,
-        mut sender: BodySender,
-        broken: Arc<OnceLock<Problem>>,
-    ) -> Option<Self> {
-        let mut kept = Some(VecDeque::new());
+    /// Sends the rest. Returns the source if it can be sent once more from
+    /// where it was.
+    ///
+    /// # Errors
+    /// What went wrong on the caller's side; the call has been cancelled.
+    pub(super) async fn pump(mut self, mut sender: BodySender) -> Result<Option<Self>, Problem> {
+        let mut kept = Kept::default();
         let problem = loop {
             let next = tokio::select! {
                 biased;
                 next = self.next() => next,
-                () = sender.stopped() => return self.back(kept),
+                () = sender.stopped() => return Ok(self.back(kept)),
             };
             match next {
                 Ok(None) => {
                     sender.end();
-                    return self.back(kept);
+                    return Ok(self.back(kept));
                 }
                 Ok(Some(part)) => {
-                    keep(&mut kept, &part);
+                    kept.keep(&part);
                     if sender.send(part).await.is_err() {
-                        return self.back(kept);
+                        return Ok(self.back(kept));
                     }
                 }
                 Err(problem) => break problem,
             }
         };
-        let detail = problem.detail.clone();
+        sender.fail(CancelReason::CallerGone, problem.detail.clone());
         // The handler may have begun on what it was sent.
-        let _ = broken.set(Problem { outcome: Outcome::Unknown, ..problem });
-        sender.fail(CancelReason::CallerGone, detail);
-        None
+        Err(Problem { outcome: Outcome::Unknown, ..problem })
     }
 
     /// The next part; `None` at the end. Nothing is lost if it is not waited for.
@@ -132,18 +154,36 @@ impl Source {
     }
 
     /// The source as it was before `kept` was taken from it.
-    fn back(mut self, kept: Option<VecDeque<Bytes>>) -> Option<Self> {
-        let mut ahead = kept?;
+    fn back(mut self, kept: Kept) -> Option<Self> {
+        let mut ahead = kept.parts?;
         ahead.append(&mut self.ahead);
         Some(Self { ahead, ..self })
     }
 }
 
-/// Keeps a part with those before it, unless they are too many.
-fn keep(kept: &mut Option<VecDeque<Bytes>>, part: &Bytes) {
-    let bytes = |parts: &VecDeque<Bytes>| parts.iter().map(Bytes::len).sum::<usize>();
-    *kept = kept.take().filter(|parts| bytes(parts) <= KEPT);
-    if let Some(parts) = kept {
-        parts.push_back(part.clone());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_in_tiny_parts_costs_little_to_keep() {
+        let mut kept = Kept::default();
+        for _ in 0..KEPT {
+            kept.keep(&Bytes::from_static(b"x"));
+        }
+        assert!(kept.parts.is_none(), "80,000 parts take megabytes beside their bytes");
+    }
+
+    #[test]
+    fn what_was_read_is_there_from_its_first_byte_or_not_at_all() {
+        let part = Bytes::from(vec![0; KEPT / 4]);
+        let mut kept = Kept::default();
+        for count in 1..=4 {
+            kept.keep(&part);
+            assert_eq!(kept.parts.as_ref().map(VecDeque::len), Some(count));
+        }
+        kept.keep(&part);
+        kept.keep(&Bytes::from_static(b"x"));
+        assert!(kept.parts.is_none());
     }
 }
