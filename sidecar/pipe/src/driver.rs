@@ -31,7 +31,7 @@ use crate::error::{CallError, Why};
 use crate::handle::{PipeHandle, Settled, ToDriver};
 use crate::inbox::InboxSender;
 use crate::incoming::Incoming;
-use crate::limits::{PipeConfig, READ_BATCH, WRITE_STALL};
+use crate::limits::{FRAME_BATCH, PipeConfig, READ_BATCH, WRITE_STALL};
 use crate::room::RoomOwner;
 use crate::session::{Batch, Command, Session};
 
@@ -94,6 +94,7 @@ pub fn open<T>(
         bodies: HashMap::default(),
         peer_streams: 0,
         read: BytesMut::new(),
+        unnoted: 0,
         batch: Batch::default(),
         stood_back: false,
         needs_flush: false,
@@ -138,6 +139,8 @@ pub struct Driver<T> {
     bodies: HashMap<u64, InboxSender>,
     peer_streams: u32,
     read: BytesMut,
+    /// Bytes read of which the session has not been told.
+    unnoted: usize,
     batch: Batch,
     stood_back: bool,
     needs_flush: bool,
@@ -207,8 +210,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn read_until_pending(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Why> {
-        let mut left = READ_BATCH;
-        loop {
+        let mut frames = FRAME_BATCH;
+        let mut bytes = READ_BATCH;
+        while self.take_frames(now, &mut frames)? && bytes > 0 {
             self.make_room();
             let got = match pin!(self.io.read_buf(&mut self.read)).poll(cx) {
                 Poll::Pending => return Ok(()),
@@ -217,17 +221,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Poll::Ready(Ok(0)) => return Err(Why::Eof),
                 Poll::Ready(Ok(got)) => got,
             };
-            while let Some(frame) = Frame::decode(&mut self.read)? {
-                self.session.on_frame(now, frame)?;
-            }
-            self.session.on_bytes(now, got, self.read.len());
-            self.deliver();
-            left = left.saturating_sub(got);
-            if left == 0 {
-                cx.waker().wake_by_ref();
-                return Ok(());
-            }
+            self.unnoted += got;
+            bytes = bytes.saturating_sub(got);
         }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Hands what was read to the session, at most `left` frames of it.
+    /// Returns whether nothing is left but a part of a frame.
+    fn take_frames(&mut self, now: Instant, left: &mut usize) -> Result<bool, Why> {
+        while *left > 0 {
+            let Some(frame) = Frame::decode(&mut self.read)? else {
+                let got = std::mem::take(&mut self.unnoted);
+                if got > 0 {
+                    self.session.on_bytes(now, got, self.read.len());
+                }
+                self.deliver();
+                return Ok(true);
+            };
+            *left -= 1;
+            self.session.on_frame(now, frame)?;
+        }
+        self.deliver();
+        Ok(false)
     }
 
     /// Makes room for the rest of one frame, and not more: see [`MAX_FRAME`].

@@ -2,10 +2,12 @@
 //! nothing else is to be done.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use restpipe_pipe::limits::FRAME_BATCH;
 use restpipe_pipe::pb::{CancelReason, GoAwayReason, ReplyHead, RequestHead};
 use restpipe_pipe::{
     Call, CallError, Incoming, NotSent, PipeConfig, PipeHandle, Reply, Role, Service, Why, open,
@@ -486,6 +488,44 @@ async fn many_tiny_chunks_cost_little_more_than_their_bytes() {
     }
     assert_eq!(bytes, 10_000);
     assert!(chunks < 20, "{chunks} chunks");
+}
+
+/// Answers at once, and sees how many others have been started and have not.
+#[derive(Default)]
+struct AtOnce {
+    pipe: OnceLock<PipeHandle>,
+    most: AtomicUsize,
+}
+
+impl Service for AtOnce {
+    fn serve(&self, event: Incoming) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let serving = self.pipe.get().expect("it is set before the driver runs").serving();
+        self.most.fetch_max(serving, Relaxed);
+        let _ = event.responder.reply(ReplyHead::default(), Bytes::new());
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_events_in_one_read_a_few_are_begun_before_there_is_more() {
+    let (far, mut raw) = tokio::io::duplex(64 * 1024);
+    say(&mut raw, Kind::Hello, 0, false, hello()).await;
+    for call in 0..100 {
+        say(&mut raw, Kind::Req, 1 + 2 * call, true, Bytes::from_static(&[0])).await;
+    }
+    let service = Arc::new(AtOnce::default());
+    let (far, driver) = open(far, Role::Acceptor, PipeConfig::default(), service.clone());
+    service.pipe.set(far).expect("only here");
+    tokio::spawn(driver);
+    let mut wire = bytes::BytesMut::new();
+    let mut replies = 0;
+    while replies < 100 {
+        tokio::io::AsyncReadExt::read_buf(&mut raw, &mut wire).await.expect("readable");
+        while let Some(frame) = restpipe_proto::Frame::decode(&mut wire).expect("good frames") {
+            replies += usize::from(frame.kind == Kind::Rep);
+        }
+    }
+    assert_eq!(service.most.load(Relaxed), FRAME_BATCH);
 }
 
 /// Gives the event away and stays.

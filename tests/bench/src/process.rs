@@ -11,6 +11,12 @@ use anyhow::{Context, bail};
 /// A role says that it is ready within this time.
 pub(crate) const READY: Duration = Duration::from_secs(20);
 
+/// How long a process may take to end; a node lets calls finish.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Between two looks at a process that is to end.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// A process that does not outlive the bench, and the lines it prints.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -116,6 +122,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // Politely first: a build that writes a profile does so at its end.
+        let _ = Command::new("kill").arg(self.id().to_string()).status();
+        let end = Instant::now() + GRACE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            thread::sleep(PAUSE);
+        }
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -12,6 +12,7 @@ mod tls_load;
 use std::net::SocketAddr;
 
 use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use tally::{Found, Window};
 
@@ -42,13 +43,24 @@ pub(crate) enum Role {
 
 pub(crate) fn run(role: Role) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut told_to_end = signal(SignalKind::terminate())?;
+        tokio::select! {
+            biased;
+            result = perform(role) => result,
+            _ = told_to_end.recv() => Ok(()),
+        }
+    })
+}
+
+async fn perform(role: Role) -> anyhow::Result<()> {
     match role {
-        Role::App(args) => runtime.block_on(app::run(args)),
-        Role::Proxy(args) => runtime.block_on(proxy::run(args)),
-        Role::Echo(args) => runtime.block_on(echo::run(args)),
-        Role::Pipes(args) => runtime.block_on(pipes::run(args)),
-        Role::Load(args) => runtime.block_on(load::run(args)),
-        Role::TlsLoad(args) => runtime.block_on(tls_load::run(args)),
+        Role::App(args) => app::run(args).await,
+        Role::Proxy(args) => proxy::run(args).await,
+        Role::Echo(args) => echo::run(args).await,
+        Role::Pipes(args) => pipes::run(args).await,
+        Role::Load(args) => load::run(args).await,
+        Role::TlsLoad(args) => tls_load::run(args).await,
     }
 }
 
