@@ -7,8 +7,9 @@
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
+# The profile is of this very compiler: another one builds without it, and says so.
 # What debuggers want is four fifths of the binary; the names in backtraces stay.
-RUN cargo build --release --locked --package restpipe --bin restpipe \
+RUN RUSTFLAGS="$(sidecar/profile/profile.sh flags)" cargo build --release --locked --package restpipe --bin restpipe \
     && cargo build --profile operator --locked --package restpipe-operator --bin restpipe-operator \
     && mkdir /out \
     && strip --strip-debug -o /out/restpipe target/release/restpipe \

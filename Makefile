@@ -1,26 +1,36 @@
 # make run    a server and a client on this machine; ARGS="--log info" and the like
+# make node   target/release/restpipe
 # make test   everything that this machine can test
 # make check  format and lints
 # make docs   rewrites the generated parts of docs/
 # make bench  how fast it is, beside roofs of the same run: docs/performance.md; ARGS="--quick" and the like
+# make profile  the profile that nodes are compiled by: before a release, and for another compiler
 # make fuzz   each fuzz target for FUZZ_SECONDS, 60 unless given
 # make soak   the simulation of tests/tests/simulation, with SEEDS=100000 seeds unless given
 # make manifests  rewrites the chart's definitions and manifests/install.yaml
 
-.PHONY: run test check docs manifests bench fuzz soak
+.PHONY: run node test check docs manifests bench profile fuzz soak
 
 CARGO ?= cargo
 
+# A node is compiled by the profile in sidecar/profile.
+profiled = RUSTFLAGS="$$(sidecar/profile/profile.sh flags)" $(CARGO)
+
 run:
-	$(CARGO) run --release --locked --package restpipe -- dev $(ARGS)
+	$(profiled) run --release --locked --package restpipe -- dev $(ARGS)
+
+node:
+	$(profiled) build --release --locked --package restpipe
 
 test:
 	tests/run
 
 # Built one by one: together, features that only the bench needs would be in the node.
-bench:
-	$(CARGO) build --release --locked --package restpipe
-	$(CARGO) run --release --locked --package restpipe-bench -- $(ARGS)
+bench: node
+	$(profiled) run --release --locked --package restpipe-bench -- $(ARGS)
+
+profile:
+	sidecar/profile/profile.sh make
 
 check:
 	$(CARGO) fmt --all --check

@@ -44,6 +44,10 @@ check() {
     echo "$name is $(du -sh "$root" | cut -f 1) with its base, its binary is $(du -h "$root/$name" | cut -f 1)"
 }
 
+compiler="$(sed -n 's|^FROM docker.io/library/rust:\([0-9.]*\)-.*|\1|p' Dockerfile)"
+ls sidecar/profile/"$compiler"*.profdata >/dev/null 2>&1 ||
+    fail "there is no profile for Rust $compiler, with which the Dockerfile builds: make profile"
+
 check restpipe
 [ ! -e "$root/restpipe-operator" ] || fail "the operator is in the node's image"
 run identity ca --dir /tmp/ca >/dev/null || fail "it cannot make a CA in /tmp"

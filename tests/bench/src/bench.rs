@@ -114,10 +114,7 @@ impl Bench {
         all.extend(self.args.vs.iter().map(|vs| ("vs".to_owned(), vs.clone())));
         for (_, binary) in &all {
             if !binary.is_file() {
-                bail!(
-                    "{} is not there: cargo build --release --package restpipe",
-                    binary.display()
-                );
+                bail!("{} is not there: make node", binary.display());
             }
         }
         Ok(all)
