@@ -82,7 +82,7 @@ pub const READ_BATCH: usize = 64 * 1024;
 /// Frames handled before other tasks get their turn. What they begin then runs,
 /// and wakes whom it asks, while there is more to read: with all that came at
 /// once one processor waits for the other. Fewer cost more writes.
-pub const FRAME_BATCH: usize = 12;
+pub const FRAME_BATCH: usize = 16;
 
 /// Below this many queued bytes, and with more than one stream open, the
 /// writer stands back once before it writes, so that frames of calls that
