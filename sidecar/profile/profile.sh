@@ -23,7 +23,10 @@ flags() {
         ;;
     *)
         if [ -e "$profile" ]; then
-            echo "${RUSTFLAGS:-} -Cprofile-use=$profile -Cllvm-args=-no-pgo-warn-mismatch"
+            # cargo does not look into the file: by the cfg, which nothing else
+            # reads, it sees that there is another one and compiles anew.
+            sum="$(cksum <"$profile" | cut -d ' ' -f 1)"
+            echo "${RUSTFLAGS:-} -Cprofile-use=$profile -Cllvm-args=-no-pgo-warn-mismatch --cfg restpipe_profile_$sum"
             return
         fi
         echo "profile.sh: no profile for rustc $version: built without; \`make profile\` makes one" >&2
