@@ -243,6 +243,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             *left -= 1;
             self.session.on_frame(now, frame)?;
         }
+        // A frame that had begun is there. Whether another one has is seen when
+        // the rest is taken, in the next turn.
+        self.session.on_bytes(now, self.unnoted, 0);
         self.deliver();
         Ok(false)
     }

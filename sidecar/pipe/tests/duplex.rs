@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use restpipe_pipe::limits::FRAME_BATCH;
+use restpipe_pipe::limits::{FRAME_BATCH, FRAME_PATIENCE};
 use restpipe_pipe::pb::{CancelReason, GoAwayReason, ReplyHead, RequestHead};
 use restpipe_pipe::{
     Call, CallError, Incoming, NotSent, PipeConfig, PipeHandle, Reply, Role, Service, Why, open,
@@ -526,6 +526,25 @@ async fn of_many_events_in_one_read_a_few_are_begun_before_there_is_more() {
         }
     }
     assert_eq!(service.most.load(Relaxed), FRAME_BATCH);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_while_this_node_stood_still_was_not_sent_too_slowly() {
+    let (far, mut raw) = tokio::io::duplex(64 * 1024);
+    let (far, mut driver) = open(far, Role::Acceptor, PipeConfig::default(), Arc::new(Nouns));
+    say(&mut raw, Kind::Hello, 0, false, hello()).await;
+    let first = frame(Kind::Req, 1, true, Bytes::from_static(&[0]));
+    let (begun, rest) = first.split_at(first.len() / 2);
+    tokio::io::AsyncWriteExt::write_all(&mut raw, begun).await.expect("written");
+    beside(&mut driver, far.opened()).await.expect("opens");
+    tokio::io::AsyncWriteExt::write_all(&mut raw, rest).await.expect("written");
+    for call in 1..100 {
+        say(&mut raw, Kind::Req, 1 + 2 * call, true, Bytes::from_static(&[0])).await;
+    }
+    tokio::time::advance(FRAME_PATIENCE * 2).await;
+    beside(&mut driver, async {}).await;
+    let ended = tokio::time::timeout(Duration::from_millis(1), beside(&mut driver, far.ended()));
+    assert!(ended.await.is_err(), "the pipe has ended");
 }
 
 /// Gives the event away and stays.
