@@ -123,8 +123,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Politely first: a build that writes a profile does so at its end.
-        let _ = Command::new("kill").arg(self.id().to_string()).status();
-        let end = Instant::now() + GRACE;
+        let told = Command::new("kill").arg(self.id().to_string()).status();
+        let end = Instant::now() + if told.is_ok() { GRACE } else { Duration::ZERO };
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
             thread::sleep(PAUSE);
         }
