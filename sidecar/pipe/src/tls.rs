@@ -12,6 +12,8 @@ use rustls::CommonState;
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 
+use crate::limits::NOTSENT_LOWAT;
+
 /// TLS is finished within this time, or the connection is closed.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -124,5 +126,31 @@ pub fn tune(stream: &TcpStream, heartbeat: Duration) -> io::Result<()> {
     // A peer that acknowledges nothing is given up as soon as one that says
     // nothing, and not after the kernel's quarter of an hour.
     socket.set_tcp_user_timeout(Some(2 * heartbeat))?;
+    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
     socket.set_keepalive(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_what_a_peer_does_not_take_little_waits_in_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        // The peer's side of the queue is the peer's.
+        socket2::SockRef::from(&listener).set_recv_buffer_size(4096).expect("a size");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).await;
+        let stream = stream.expect("it listens");
+        let (_peer, _) = listener.accept().await.expect("connected");
+        tune(&stream, Duration::from_secs(5)).expect("a live socket");
+        let mut taken = 0;
+        stream.writable().await.expect("a live socket");
+        while let Ok(more) = stream.try_write(&[0; 16 * 1024]) {
+            taken += more;
+        }
+        assert!(taken > 0);
+        assert!(taken < 256 * 1024, "{taken} bytes that a small call would wait for");
+    }
 }
