@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_secs(7);
 /// An idle node has done everything that comes with starting.
 const STARTED: Duration = Duration::from_secs(2);
 
-/// Calls per second, the same with one pipe and with many.
+/// Calls per second, the same with one pipe and with many, at even distances.
 const PACE: u32 = 10_000;
 
 const CONNECTIONS: u32 = 64;
@@ -42,9 +42,12 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     for pace in ["10,000 calls/s", "64 in flight"] {
         report.info(&rounds, &format!("CPU of the server, 1 pipe, {pace}"), "us a call");
         report.info(&rounds, &format!("CPU of the server, {MANY} pipes, {pace}"), "us a call");
-        let ratio = format!("CPU, {MANY} pipes / 1 pipe, {pace}");
-        report.judged(&rounds, &ratio, "", Bound::at_most(1.5, 1.5));
     }
+    let ratio = format!("CPU, {MANY} pipes / 1 pipe");
+    report.judged(&rounds, &format!("{ratio}, 10,000 calls/s"), "", Bound::at_most(1.5, 1.5));
+    // Not judged: it says what batches save, which only one pipe has here, and
+    // not what pipes cost.
+    report.info(&rounds, &format!("{ratio}, 64 in flight"), "");
     Ok(())
 }
 

@@ -7,10 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use http::Uri;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::http::Http;
 use super::tally::{Tally, Window};
+
+/// Calls that a pace which was not kept may make up for at once.
+const MAKE_UP: u32 = 10;
 
 /// Arguments of the generator.
 #[derive(Args, Clone, Debug)]
@@ -38,11 +42,9 @@ pub(super) async fn run(args: LoadArgs) -> anyhow::Result<()> {
         (0..args.names).map(|n| args.path.replace("{n}", &n.to_string()).parse()).collect();
     let paths: Arc<[Uri]> = paths.context("the path is no URI")?.into();
     let mut all = JoinSet::new();
+    let pace = args.rate.map(even_pace).transpose()?;
     for index in 0..args.connections {
-        let pace = args.rate.map(|rate| {
-            let each = Duration::from_secs(1) / rate * args.connections;
-            (Instant::now() + each / args.connections * index, each)
-        });
+        let pace = pace.clone();
         let first = (index * args.names / args.connections) as usize;
         all.spawn(ask(args.at, paths.clone(), first, tally.clone(), args.window.count, pace));
     }
@@ -61,15 +63,13 @@ async fn ask(
     first: usize,
     tally: Arc<Tally>,
     mut left: Option<u64>,
-    mut pace: Option<(Instant, Duration)>,
+    pace: Option<Arc<Semaphore>>,
 ) -> anyhow::Result<()> {
     let mut http = Http::connect(at).await?;
     let mut path = paths.iter().cycle().skip(first);
     while !tally.ended() && left != Some(0) {
-        if let Some((next, each)) = &mut pace {
-            tokio::time::sleep_until((*next).into()).await;
-            // Whoever is late does not make up for it by a burst.
-            *next = (*next + *each).max(Instant::now());
+        if let Some(pace) = &pace {
+            pace.acquire().await.context("nobody closes it")?.forget();
         }
         let start = Instant::now();
         let path = path.next().context("there is a path")?;
@@ -78,4 +78,28 @@ async fn ask(
         left = left.map(|left| left - 1);
     }
     Ok(())
+}
+
+/// Permits for `rate` calls a second, one at a time, for as long as somebody
+/// has the semaphore. A thread of its own gives them: tokio's clock has
+/// milliseconds, and calls that begin ten at a time share batches that calls at
+/// even distances do not.
+fn even_pace(rate: u32) -> anyhow::Result<Arc<Semaphore>> {
+    let pace = Arc::new(Semaphore::new(0));
+    let permits = Arc::downgrade(&pace);
+    let each = Duration::from_secs(1) / rate;
+    let give = move || {
+        let mut due = Instant::now();
+        while let Some(pace) = permits.upgrade() {
+            if pace.available_permits() < MAKE_UP as usize {
+                pace.add_permits(1);
+            }
+            drop(pace);
+            let now = Instant::now();
+            due = (due + each).max(now - MAKE_UP * each);
+            std::thread::sleep(due.saturating_duration_since(now));
+        }
+    };
+    std::thread::Builder::new().name("pace".to_owned()).spawn(give)?;
+    Ok(pace)
 }
