@@ -23,8 +23,11 @@ pub const MIN_FRAME_RATE: u32 = 1024;
 pub const FRAME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A write that moves no byte for this long ends the pipe: the peer's reader
-/// never waits for an app, so only a broken peer stops reading.
-pub const WRITE_STALL: Duration = Duration::from_secs(10);
+/// never waits for an app, so only a broken peer stops reading. The kernel takes
+/// up to 64 KiB before it asks for more, which a link of [`MIN_FRAME_RATE`] needs
+/// this long for. A peer whose window stays closed is let go by the kernel long
+/// before, by `TCP_USER_TIMEOUT`.
+pub const WRITE_STALL: Duration = Duration::from_secs(64);
 
 /// After the last frame this long is waited for the peer's end of stream, so
 /// that closing with unread bytes does not reset what it has yet to read.
@@ -76,10 +79,11 @@ pub const PIPE_SEND_QUEUE: usize = 512 * 1024;
 /// Bytes handed to TLS at once: rustls buffers 64 KiB, four records.
 pub const WRITE_BATCH: usize = 64 * 1024;
 
-/// Bytes that may wait in the kernel before the network takes them. There
-/// nothing passes them: a small call beside downloads waits until they are
-/// sent, 13 ms at 20 Mbit/s. Enough for the writer to be back in time.
-pub const NOTSENT_LOWAT: u32 = 32 * 1024;
+/// Unsent bytes in the kernel beyond which the socket takes no more. Nothing
+/// passes what is there, so a small call beside downloads waits until it has
+/// left: 7 ms at 20 Mbit/s. With less the writer would come too late on a fast
+/// link.
+pub const NOTSENT_LOWAT: u32 = 16 * 1024;
 
 /// Bytes read before other tasks get their turn; a read is one frame at most.
 pub const READ_BATCH: usize = 64 * 1024;

@@ -120,6 +120,7 @@ impl Session {
     pub fn fill(&mut self, batch: &mut Batch) {
         let mut sent = std::mem::take(&mut self.sent);
         self.queue.fill(batch, &mut sent);
+        self.heartbeat.on_sent();
         batch.seal();
         for event in sent.drain(..) {
             match event {
@@ -206,6 +207,7 @@ impl Session {
         match self.heartbeat.on_timeout(now) {
             Silence::Fine => {}
             Silence::Ping(token) => self.queue.control(Kind::Ping, 0, head::ping_payload(token)),
+            Silence::Tell(token) => self.queue.control(Kind::Pong, 0, head::ping_payload(token)),
             Silence::Dead(silent) => return Err(Why::Silent(silent)),
         }
         if let Some(behind) = self.pace.on_timeout(now) {

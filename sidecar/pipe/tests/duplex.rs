@@ -13,7 +13,7 @@ use restpipe_pipe::{
     Call, CallError, Incoming, NotSent, PipeConfig, PipeHandle, Reply, Role, Service, Why, open,
 };
 use restpipe_proto::Kind;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
 /// Answers by noun: `echo` gives the body back, `hang` never answers, `panic`
 /// panics, `big` gives a mebibyte, `decline` does so after it has said that it
@@ -233,7 +233,7 @@ async fn a_peer_that_falls_silent_is_dead_after_two_heartbeats_and_calls_are_los
         }),
     };
     frame.encode(&mut hello);
-    tokio::io::AsyncWriteExt::write_all(&mut silent, &hello).await.expect("written");
+    silent.write_all(&hello).await.expect("written");
     near.opened().await.expect("opens");
     let started = tokio::time::Instant::now();
     let error = ask(&near, "echo", b"").await.expect_err("nobody answers");
@@ -253,6 +253,37 @@ async fn an_idle_pipe_stays_up_on_its_heartbeats() {
     let (near, far) = pair().await;
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(near.is_usable() && far.is_usable());
+}
+
+/// Carries what comes from `from` as a slow link does: it takes a bufferful,
+/// and the next one only when the last byte of that has left.
+async fn slow_link(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>) {
+    const BUFFER: usize = 48 * 1024;
+    const BYTES_PER_SECOND: usize = 1536;
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(got @ 1..) = from.read(&mut buffer).await {
+        for piece in buffer[..got].chunks(BYTES_PER_SECOND) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if to.write_all(piece).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_a_long_body_over_a_slow_link_is_not_taken_for_silent_nor_the_link_for_stalled() {
+    let (near, near_end) = tokio::io::duplex(64 * 1024);
+    let (far, far_end) = tokio::io::duplex(64 * 1024);
+    let (from_near, to_near) = tokio::io::split(near_end);
+    let (from_far, to_far) = tokio::io::split(far_end);
+    tokio::spawn(slow_link(from_far, to_near));
+    tokio::spawn(async move { tokio::io::copy(&mut { from_near }, &mut { to_far }).await });
+    let near = start(near, Role::Dialer, PipeConfig::default());
+    let _far = start(far, Role::Acceptor, PipeConfig::default());
+    near.opened().await.expect("opens");
+    let reply = ask(&near, "big", b"").await.expect("answers");
+    assert_eq!(read_all(reply).await, Ok(BIG));
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,7 +389,7 @@ async fn an_answer_and_the_goaway_that_ends_the_pipe_in_one_read_are_both_heard(
     tokio::time::sleep(Duration::from_millis(1)).await;
     let mut both = frame(Kind::Rep, 1, true, Bytes::from_static(&[0, 7]));
     both.extend_from_slice(&frame(Kind::GoAway, 0, false, Bytes::from_static(&[0x18, 7])));
-    tokio::io::AsyncWriteExt::write_all(&mut raw, &both).await.expect("written");
+    raw.write_all(&both).await.expect("written");
     let reply = call.reply.wait().await.expect("it was answered");
     assert_eq!(read_all(reply).await, Ok(1));
     assert_eq!(near.ended().await.reason(), "suspended");
@@ -382,7 +413,7 @@ fn hello() -> Bytes {
 
 async fn say(io: &mut DuplexStream, kind: Kind, stream: u64, end: bool, payload: Bytes) {
     let bytes = frame(kind, stream, end, payload);
-    tokio::io::AsyncWriteExt::write_all(io, &bytes).await.expect("written");
+    io.write_all(&bytes).await.expect("written");
 }
 
 /// Runs `body` while it drives `driver` in this very task.
@@ -520,7 +551,7 @@ async fn of_many_events_in_one_read_a_few_are_begun_before_there_is_more() {
     let mut wire = bytes::BytesMut::new();
     let mut replies = 0;
     while replies < 100 {
-        tokio::io::AsyncReadExt::read_buf(&mut raw, &mut wire).await.expect("readable");
+        raw.read_buf(&mut wire).await.expect("readable");
         while let Some(frame) = restpipe_proto::Frame::decode(&mut wire).expect("good frames") {
             replies += usize::from(frame.kind == Kind::Rep);
         }
@@ -535,9 +566,9 @@ async fn what_waited_while_this_node_stood_still_was_not_sent_too_slowly() {
     say(&mut raw, Kind::Hello, 0, false, hello()).await;
     let first = frame(Kind::Req, 1, true, Bytes::from_static(&[0]));
     let (begun, rest) = first.split_at(first.len() / 2);
-    tokio::io::AsyncWriteExt::write_all(&mut raw, begun).await.expect("written");
+    raw.write_all(begun).await.expect("written");
     beside(&mut driver, far.opened()).await.expect("opens");
-    tokio::io::AsyncWriteExt::write_all(&mut raw, rest).await.expect("written");
+    raw.write_all(rest).await.expect("written");
     for call in 1..100 {
         say(&mut raw, Kind::Req, 1 + 2 * call, true, Bytes::from_static(&[0])).await;
     }
@@ -567,7 +598,7 @@ async fn a_peer_that_is_turned_away_at_the_door_gets_no_event_in_first() {
     tokio::spawn(driver);
     let mut wire = bytes::BytesMut::new();
     let away = loop {
-        tokio::io::AsyncReadExt::read_buf(&mut raw, &mut wire).await.expect("readable");
+        raw.read_buf(&mut wire).await.expect("readable");
         let next = restpipe_proto::Frame::decode(&mut wire).expect("good frames");
         if let Some(frame) = next.filter(|frame| frame.kind == Kind::GoAway) {
             break frame;

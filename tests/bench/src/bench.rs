@@ -68,6 +68,14 @@ pub(crate) struct Measured {
     pub(crate) stolen: f64,
 }
 
+impl Measured {
+    /// Time that a call took of the processors while they were busy with this run; the share of
+    /// a second, so with two of them half of what it is in CPU time.
+    pub(crate) fn busy(&self) -> f64 {
+        (1.0 - self.idle - self.stolen) / self.found.rate()
+    }
+}
+
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut report = Report::new(&args);
     let cases = if args.only.is_empty() { Case::all() } else { args.only.clone() };
@@ -191,7 +199,7 @@ impl Bench {
         reply: u64,
         window: Window,
         pinned: bool,
-    ) -> anyhow::Result<Found> {
+    ) -> anyhow::Result<Measured> {
         let dir = self.site.path(CLIENT).display().to_string();
         let mut args: Vec<String> =
             ["--name", SERVER, "--dir", &dir].iter().map(ToString::to_string).collect();
@@ -202,7 +210,7 @@ impl Bench {
         args.extend(window.flags());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let load = self.site.role("tls-load", &args, pinned)?;
-        Ok(self.watch(&load, window, &[]).context("the TLS echo")?.found)
+        self.watch(&load, window, &[]).context("the TLS echo")
     }
 
     pub(crate) fn watch(

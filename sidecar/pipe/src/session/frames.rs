@@ -73,6 +73,7 @@ impl Session {
             );
             return Err(Why::Version(detail));
         }
+        self.heartbeat.on_hello(Duration::from_millis(hello.heartbeat_ms.into()));
         self.outputs.push_back(Output::Opened(Box::new(hello)));
         Ok(())
     }

@@ -61,7 +61,7 @@ fn a_peer_heard_in_the_very_moment_of_a_ping_is_pinged_again_later() {
     let mut raw = Raw::opened(Role::Acceptor);
     raw.now += HEARTBEAT;
     raw.session.on_timeout(raw.now).expect("only a ping is due");
-    raw.session.on_bytes(raw.now, 1, 0);
+    raw.feed(Kind::Pong, 0, false, head::ping_payload(1)).expect("an answer");
     assert_eq!(raw.session.deadline(), raw.now + HEARTBEAT);
     raw.now += HEARTBEAT;
     raw.session.on_timeout(raw.now).expect("a second ping");

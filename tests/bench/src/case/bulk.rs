@@ -42,7 +42,7 @@ fn rounds(bench: &Bench, job: &str, bytes: u64, connections: u32) -> anyhow::Res
     };
     for _ in 0..bench.rounds() {
         let http = all(Ask::one(bench.app_at, &path))?;
-        let tls = bench.tls(connections, bytes, window, false)?.megabytes();
+        let tls = bench.tls(connections, bytes, window, false)?.found.megabytes();
         let roof = roof::rate(http, tls);
         rounds.add(&format!("{job}: http hop (R3)"), http);
         rounds.add(&format!("{job}: tls hop (R2)"), tls);

@@ -54,7 +54,7 @@ fn rounds(bench: &Bench, pinned: bool) -> anyhow::Result<Rounds> {
     let one = |ask: Ask| Ok::<_, anyhow::Error>(bench.http(&ask, window, pinned, &[])?.found);
     for _ in 0..bench.rounds() {
         let http = one(Ask::one(bench.app_at, SMALL))?.p50;
-        let tls = bench.tls(1, 128, window, pinned)?.p50;
+        let tls = bench.tls(1, 128, window, pinned)?.found.p50;
         let roof = roof::latency(http, tls);
         rounds.add("http hop (R3)", http);
         rounds.add("tls hop (R2)", tls);

@@ -10,6 +10,9 @@ const CONNECTIONS: u32 = 64;
 const IDLE_AT_HTTP: &str = "http hop: processors idle";
 const IDLE_AT_PROXY: &str = "bare proxy: processors idle";
 
+/// What is left of X* without the time in which the scheduler left a processor idle.
+const OF_BUSY: &str = "rate / X*, while processors were busy";
+
 /// What a process costs that takes a call and passes it on, by the same code on the same machine:
 /// the microseconds that are wanted of a node were measured on another one.
 const CPU_OF_PROXY: &str = "bare proxy: CPU";
@@ -37,6 +40,7 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
             "",
             Bound::at_least(0.9 * PROTOTYPE, PROTOTYPE),
         );
+        report.info(&rounds, &format!("{label}: {OF_BUSY}"), "");
         for node in ["server (near the caller)", "client (near the app)"] {
             let name = format!("{label}: CPU of the {node}");
             report.judged(&rounds, &name, "us a call", Bound::at_most(12.0, 9.0));
@@ -65,8 +69,9 @@ fn rounds(bench: &Bench) -> anyhow::Result<Rounds> {
     for _ in 0..bench.rounds() {
         let http = all(Ask::one(bench.app_at, SMALL))?;
         rounds.add(IDLE_AT_HTTP, http.idle);
-        let http = http.found.rate();
-        let tls = bench.tls(CONNECTIONS, 128, window, false)?.rate();
+        let tls = bench.tls(CONNECTIONS, 128, window, false)?;
+        let busy = roof::latency(http.busy(), tls.busy());
+        let (http, tls) = (http.found.rate(), tls.found.rate());
         let roof = roof::rate(http, tls);
         rounds.add("http hop (R3)", http);
         rounds.add("tls hop (R2)", tls);
@@ -86,6 +91,7 @@ fn rounds(bench: &Bench) -> anyhow::Result<Rounds> {
             rounds.add(&format!("{label}: rate / X*"), rate / roof);
             let beside = format!("{label}: rate / X*, beside a prototype's {PROTOTYPE}");
             rounds.add(&beside, rate / roof);
+            rounds.add(&format!("{label}: {OF_BUSY}"), busy / measured.busy());
             rounds.add(&format!("{label}: CPU of the server (near the caller)"), measured.cpu[0]);
             rounds.add(&format!("{label}: CPU of the client (near the app)"), measured.cpu[1]);
             rounds.add(&format!("{label}: p50 at 64 in flight"), measured.found.p50);
