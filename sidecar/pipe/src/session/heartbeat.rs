@@ -117,14 +117,16 @@ impl Heartbeat {
         }
         if silent >= self.interval && !self.waiting {
             self.waiting = true;
+            self.tell_at = None;
             // One that is out may wait behind a long body, here or on its way,
             // and is answered none the sooner for a second one.
-            if self.pinged.is_none() {
-                let token = self.next_token;
-                self.next_token += 1;
-                self.pinged = Some((token, now));
-                return Silence::Ping(token);
+            if self.pinged.is_some() {
+                return Silence::Tell(NO_TOKEN);
             }
+            let token = self.next_token;
+            self.next_token += 1;
+            self.pinged = Some((token, now));
+            return Silence::Ping(token);
         }
         match self.tell_at.take_if(|tell| *tell <= now) {
             Some(_) => Silence::Tell(NO_TOKEN),
@@ -158,7 +160,7 @@ mod tests {
         assert_eq!(beat.on_timeout(start + INTERVAL), Silence::Ping(1));
         beat.on_bytes(start + INTERVAL);
         beat.on_sent();
-        assert_eq!(beat.on_timeout(start + 2 * INTERVAL), Silence::Fine);
+        assert_eq!(beat.on_timeout(start + 2 * INTERVAL), Silence::Tell(NO_TOKEN));
         assert_eq!(beat.deadline(), start + 3 * INTERVAL);
         let late = start + 2 * INTERVAL;
         beat.on_bytes(late);
