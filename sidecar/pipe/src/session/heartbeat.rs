@@ -23,7 +23,7 @@ pub(super) struct Heartbeat {
     last_rx: Instant,
     /// The ping that is out, and when it left.
     pinged: Option<(u64, Instant)>,
-    /// Nothing has come since that ping.
+    /// A whole interval of silence was noticed, and nothing has come since.
     waiting: bool,
     next_token: u64,
     /// The peer hears of this side at least this often while it sends.
