@@ -1,6 +1,6 @@
 //! Which links a server takes.
 
-use restpipe_cluster_tests::{SETTLE_TIME, eventually};
+use restpipe_cluster_tests::{SETTLE_TIME, eventually, run};
 use serde_json::Value;
 
 use crate::{event, issued, link, pair, secret, server, shared};
@@ -11,6 +11,13 @@ fn the_oldest_link_has_the_hostname_and_the_next_one_takes_over() {
     let space = operator.release.cluster.namespace("taken");
     space.apply(&pair());
     issued(&space);
+    // Ages have whole seconds, and of the same age the first name has it.
+    let files = space.get(&["rpl/files"]);
+    eventually("the next second", SETTLE_TIME, || {
+        let now = run("date", &["-u", "+%FT%TZ"], &[]).output;
+        let same = files["metadata"]["creationTimestamp"].as_str() == Some(now.trim());
+        if same { Err(now) } else { Ok(()) }
+    });
     space.apply(&link("a-younger", "{server: {name: hub}, hostname: files}"));
     let said = space.condition("rpl/a-younger", "Accepted", "False/HostnameTaken", SETTLE_TIME);
     assert!(

@@ -39,7 +39,9 @@ fn send(operator: &Operator, path: &str, body: &[u8]) -> (u16, String) {
     ];
     let ran = run("curl", &args, &[]);
     let (answer, code) = ran.output.rsplit_once('\n').unwrap_or(("", "0"));
-    (code.parse().unwrap_or_default(), answer.to_owned())
+    let code = code.parse().unwrap_or_default();
+    assert_ne!(code, 0, "no answer: {}", ran.errors);
+    (code, answer.to_owned())
 }
 
 fn review(request: Value) -> Value {
