@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::limits::MAX_PINGS_PER_SECOND;
 
-/// A peer that asks for more signs of life than one a second does not get them.
-const TELL_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// A peer that asks for more signs of life does not get them: the shortest
+/// heartbeat that a node can be given.
+const TELL_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 
 /// Of a pong that answers no ping; those of pings are greater.
 const NO_TOKEN: u64 = 0;
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn a_peer_with_less_patience_hears_more_often_but_not_as_often_as_it_likes() {
         let now = Instant::now();
-        for (theirs, due) in [(3000, 3000), (1, 1000), (60_000, 5000), (0, 5000)] {
+        for (theirs, due) in [(3000, 3000), (500, 500), (1, 500), (60_000, 5000), (0, 5000)] {
             let mut beat = Heartbeat::new(now, INTERVAL);
             beat.on_hello(Duration::from_millis(theirs));
             beat.on_bytes(now);
