@@ -12,19 +12,53 @@ use crate::error::HeadError;
 /// # Errors
 /// [`HeadError::TooLarge`] if it would not fit a frame even without a body.
 pub fn put(out: &mut BytesMut, head: &impl Message) -> Result<(), HeadError> {
-    let len = framed_len(head);
-    if len > MAX_PAYLOAD {
-        return Err(HeadError::TooLarge(len));
+    put_joined(out, head, &())
+}
+
+/// As [`put`], of a head in two parts: protobuf takes fields in any order, and
+/// messages that follow one another for one.
+///
+/// # Errors
+/// [`HeadError::TooLarge`] if it would not fit a frame even without a body.
+pub fn put_joined(
+    out: &mut BytesMut,
+    head: &impl Message,
+    more: &impl Message,
+) -> Result<(), HeadError> {
+    let len = head.encoded_len() + more.encoded_len();
+    let framed = len + prost::length_delimiter_len(len);
+    if framed > MAX_PAYLOAD {
+        return Err(HeadError::TooLarge(framed));
     }
-    out.reserve(len);
-    head.encode_length_delimited(out).expect("a BytesMut grows as needed");
+    out.reserve(framed);
+    let put = prost::encode_length_delimiter(len, out)
+        .and_then(|()| head.encode(out))
+        .and_then(|()| more.encode(out));
+    put.expect("a BytesMut grows as needed");
     Ok(())
 }
 
 /// Bytes that [`put`] appends.
 pub fn framed_len(head: &impl Message) -> usize {
-    let len = head.encoded_len();
+    framed_len_joined(head, &())
+}
+
+/// Bytes that [`put_joined`] appends.
+pub fn framed_len_joined(head: &impl Message, more: &impl Message) -> usize {
+    let len = head.encoded_len() + more.encoded_len();
     len + prost::length_delimiter_len(len)
+}
+
+/// The fields of a [`RequestHead`](crate::pb::RequestHead) that are known when
+/// it is sent: they go behind the others, which are shared by all tries.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct RequestTail {
+    /// Time that is left for the answer, in milliseconds.
+    #[prost(uint32, tag = "7")]
+    pub deadline_ms: u32,
+    /// Bytes of reply body that may be sent at once.
+    #[prost(uint32, tag = "9")]
+    pub reply_credit: u32,
 }
 
 /// Splits a REQ's or REP's payload into head and inline body. The body is
@@ -108,6 +142,18 @@ mod tests {
         out.extend_from_slice(b"body");
         let (back, body) = split::<RequestHead>(out.freeze()).expect("our own head");
         assert_eq!((back, &body[..]), (head, &b"body"[..]));
+    }
+
+    #[test]
+    fn a_head_in_two_parts_is_read_as_one() {
+        let mut head = RequestHead { noun: "time".into(), body_len: Some(1), ..Default::default() };
+        let tail = RequestTail { deadline_ms: 60_000, reply_credit: u32::MAX };
+        let mut out = BytesMut::new();
+        put_joined(&mut out, &head, &tail).expect("small");
+        assert_eq!(out.len(), framed_len_joined(&head, &tail));
+        head.deadline_ms = tail.deadline_ms;
+        head.reply_credit = tail.reply_credit;
+        assert_eq!(split(out.freeze()), Ok((head, Bytes::new())));
     }
 
     #[test]

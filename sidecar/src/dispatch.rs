@@ -18,10 +18,11 @@ use futures_util::FutureExt;
 use http::HeaderValue;
 use http_body::Body;
 use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use restpipe_config::{HandlerSettings, Role};
 use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::{CancelReason, ReplyHead};
-use restpipe_pipe::{Incoming, Responder, Service};
+use restpipe_pipe::{HeadTooLarge, Incoming, Responder, Service};
 use tracing::{Instrument, debug, debug_span, warn};
 
 pub use app::AppClient;
@@ -41,6 +42,9 @@ const MAX_TRACEBACK: usize = 16 * 1024;
 
 /// Headers that an event gets on its way to the app.
 const MORE_HEADERS: usize = 5;
+
+/// The body of a reply, whoever makes it.
+type AnyBody = UnsyncBoxBody<Bytes, StreamError>;
 
 /// How an event ended on this side.
 pub(crate) enum Answer {
@@ -118,7 +122,10 @@ impl Dispatcher {
         async {
             let answer = AssertUnwindSafe(self.answer(event)).catch_unwind().await;
             let answer = answer.unwrap_or_else(|panic| Answer::Exception(panicked(panic.as_ref())));
-            let served = self.respond(&about, answer, responder).await;
+            let served = match self.to_reply(&about, answer) {
+                Ok(reply) => about.reply(reply, responder).await,
+                Err((reason, detail)) => about.cancel(reason, detail, responder),
+            };
             debug!(code = served.code, took = ?(now() - started), "event handled");
             self.recorder.served(about.verb, &about.noun, served, now() - started);
         }
@@ -126,30 +133,16 @@ impl Dispatcher {
         .await;
     }
 
-    async fn respond(&self, about: &About, answer: Answer, responder: Responder) -> Served {
-        let reply = match answer {
-            Answer::Reply(reply) => reply,
+    /// The reply that is an answer, or why there is none.
+    fn to_reply(&self, about: &About, answer: Answer) -> Result<Reply, (CancelReason, String)> {
+        match answer {
+            Answer::Reply(reply) => Ok(reply),
             Answer::Exception(exception) => {
                 about.warn("handler failed", &exception.class, &exception.message);
-                Reply::exception(&self.to_send(exception))
+                Ok(Reply::exception(&self.to_send(exception)))
             }
-            Answer::NoHandler => no_handler(),
-            Answer::Cancel(reason, detail) => {
-                let word = restpipe_pipe::error::cancel_word(reason);
-                about.warn("event not answered", word, &detail);
-                responder.cancel(reason, detail);
-                return Served::cancelled(reason);
-            }
-        };
-        let code = reply.code;
-        match send(about.verb, reply, responder).await {
-            Ok(()) => Served::answered(code),
-            Err(error) => {
-                let reason = CancelReason::BadReply;
-                let word = restpipe_pipe::error::cancel_word(reason);
-                about.warn("reply broken off", word, &error.to_string());
-                Served::cancelled(reason)
-            }
+            Answer::NoHandler => Ok(no_handler()),
+            Answer::Cancel(reason, detail) => Err((reason, detail)),
         }
     }
 
@@ -167,7 +160,8 @@ impl Dispatcher {
     }
 }
 
-/// What is said of an event in logs.
+/// What is left of an event once a handler has it: for its answer, and for
+/// logs.
 struct About {
     peer: Arc<str>,
     verb: Verb,
@@ -187,6 +181,25 @@ impl About {
 
     fn traceparent(&self) -> &str {
         headers::text(self.traceparent.as_ref())
+    }
+
+    fn cancel(&self, reason: CancelReason, detail: String, responder: Responder) -> Served {
+        self.warn("event not answered", restpipe_pipe::error::cancel_word(reason), &detail);
+        responder.cancel(reason, detail);
+        Served::cancelled(reason)
+    }
+
+    async fn reply(&self, reply: Reply, responder: Responder) -> Served {
+        let code = reply.code;
+        match send(self.verb, reply, responder).await {
+            Ok(()) => Served::answered(code),
+            Err(error) => {
+                let reason = CancelReason::BadReply;
+                let word = restpipe_pipe::error::cancel_word(reason);
+                self.warn("reply broken off", word, &error.to_string());
+                Served::cancelled(reason)
+            }
+        }
     }
 
     /// Says what went wrong with all that finds the event again. An event's
@@ -294,7 +307,6 @@ pub(crate) async fn send(
         // A HEAD's reply says how long the body would be.
         body_len: if verb == Verb::Head { body_len.or(exact) } else { exact },
     };
-    let too_large = |error: restpipe_pipe::HeadTooLarge| StreamError(error.to_string());
     let mut stream = match body {
         ReplyBody::Whole(bytes) if bytes.len() <= INLINE_BODY => {
             return responder.reply(head, bytes).map_err(too_large);
@@ -315,6 +327,18 @@ pub(crate) async fn send(
         },
         _ => Bytes::new(),
     };
+    // In a box: it is rare beside the short ones, and each event's task would
+    // have room for it.
+    Box::pin(send_streamed(head, first, stream, responder)).await
+}
+
+/// Sends a reply whose body comes by and by, after its first bytes.
+async fn send_streamed(
+    head: ReplyHead,
+    first: Bytes,
+    mut stream: AnyBody,
+    responder: Responder,
+) -> Result<(), StreamError> {
     let mut out = responder.reply_streamed(head, first).map_err(too_large)?;
     while let Some(frame) = stream.frame().await {
         let chunk = match frame {
@@ -334,9 +358,11 @@ pub(crate) async fn send(
     Ok(())
 }
 
-async fn collect(
-    stream: &mut http_body_util::combinators::UnsyncBoxBody<Bytes, StreamError>,
-) -> Result<Bytes, StreamError> {
+fn too_large(error: HeadTooLarge) -> StreamError {
+    StreamError(error.to_string())
+}
+
+async fn collect(stream: &mut AnyBody) -> Result<Bytes, StreamError> {
     let mut whole = Bytes::new();
     while let Some(frame) = stream.frame().await {
         if let Ok(chunk) = frame?.into_data() {

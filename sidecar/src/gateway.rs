@@ -114,8 +114,9 @@ impl Gateway {
         request: Request<Incoming>,
     ) -> Result<Response<GatewayBody>, Infallible> {
         let is_head = request.method() == http::Method::HEAD;
-        let request = Upload::within(request);
-        let mut response = match self.answer(via, request).await {
+        // It stays here: what is handed on by value is moved in every step.
+        let mut request = Upload::within(request);
+        let mut response = match self.answer(via, &mut request).await {
             Ok(response) => response,
             Err(problem) => {
                 self.recorder.refused(problem.code.word());
@@ -131,16 +132,16 @@ impl Gateway {
     async fn answer(
         &self,
         via: Via,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
     ) -> Result<Response<GatewayBody>, Problem> {
-        self.guard.check(via, &request)?;
+        self.guard.check(via, request)?;
         // These have targets that are no paths: an address, and `*`.
         if matches!(*request.method(), Method::CONNECT | Method::OPTIONS) {
             let detail = format!("{} is no verb of the pipe", request.method());
             return Err(Problem::new(ProblemCode::MethodNotAllowed, detail));
         }
         match path::parse(request.uri().path())? {
-            Route::Own(name) => self.own(&name, &request),
+            Route::Own(name) => self.own(&name, request),
             Route::Event(target, path) => {
                 self.check_direction(&target)?;
                 if self.draining.load(Ordering::Relaxed) {

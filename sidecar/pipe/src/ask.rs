@@ -28,7 +28,7 @@ impl PipeHandle {
         head.body_len.get_or_insert(body.len() as u64);
         let first = body.split_to(body.len().min(FIRST));
         let end = body.is_empty();
-        let call = Call { head, body: first, end, deadline, wait_until: deadline };
+        let call = Call { head: head.into(), body: first, end, deadline, wait_until: deadline };
         let StartedCall { body: sender, reply } = self.start(call).await?;
         if let Some(mut sender) = sender
             // Who has answered before it had all of it wants no more.

@@ -1,5 +1,6 @@
 //! One call and its answer, as whoever makes it sees them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,8 +16,9 @@ use crate::session::Command;
 /// A call to make.
 #[derive(Debug)]
 pub struct Call {
-    /// What is asked; deadline and credit are filled in by the session.
-    pub head: RequestHead,
+    /// What is asked, without deadline and credit. It is shared with whoever
+    /// may send it again.
+    pub head: Arc<RequestHead>,
     /// The first bytes of the body, at most 16 KiB.
     pub body: Bytes,
     /// Whether they are all.

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use restpipe_proto::MAX_PAYLOAD;
+use restpipe_proto::head::{self, RequestTail};
 use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason, Hello, ReplyHead};
-use restpipe_proto::{MAX_PAYLOAD, head};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::Role;
@@ -234,9 +235,9 @@ impl PipeHandle {
     /// If it could not be queued: nothing was sent.
     pub async fn start(&self, call: Call) -> Result<StartedCall, CallError> {
         let Call { head, body, end, deadline, wait_until } = call;
-        // Deadline and credit are set later; room for both is set aside.
-        const LATE_FIELDS: usize = 16;
-        if head::framed_len(&head) + LATE_FIELDS > MAX_PAYLOAD {
+        // Two fields of a byte and at most five, and a length that takes more for that.
+        const TAIL: usize = 16;
+        if head::framed_len(&*head) + TAIL > MAX_PAYLOAD {
             return Err(NotSent::TooLarge.into());
         }
         let slot = self.slot(wait_until.min(deadline)).await?;
@@ -246,7 +247,8 @@ impl PipeHandle {
         let stream = {
             let mut next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
             let stream = *next;
-            let request = Box::new(Request { stream, head, body, end, deadline });
+            let tail = RequestTail::default();
+            let request = Box::new(Request { stream, head, tail, body, end, deadline });
             if let Some(room) = room.as_ref().map(RoomOwner::new) {
                 let room = ToDriver::Room { stream, room };
                 self.commands.0.send(room).map_err(|_| NotSent::Ended)?;

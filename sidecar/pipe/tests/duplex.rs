@@ -75,7 +75,7 @@ fn in_(time: Duration) -> Instant {
 
 fn call(noun: &str, body: &'static [u8], end: bool) -> Call {
     Call {
-        head: RequestHead { noun: noun.into(), ..RequestHead::default() },
+        head: RequestHead { noun: noun.into(), ..RequestHead::default() }.into(),
         body: Bytes::from_static(body),
         end,
         deadline: in_(Duration::from_secs(60)),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use restpipe_pipe::pb::{ReplyHead, RequestHead};
+use restpipe_pipe::pb::ReplyHead;
 use restpipe_pipe::{Budget, Call, Incoming, NoEvents, PipeConfig, Role, Service, open};
 use restpipe_proto::INITIAL_CREDIT;
 
@@ -48,7 +48,7 @@ async fn bytes_that_are_held_up_behind_the_consumer_are_part_of_its_window() {
     near.opened().await.expect("opens");
 
     let later = (tokio::time::Instant::now() + Duration::from_secs(60)).into_std();
-    let (head, body) = (RequestHead::default(), Bytes::new());
+    let (head, body) = (Arc::default(), Bytes::new());
     let call = Call { head, body, end: false, deadline: later, wait_until: later };
     let mut call = near.start(call).await.expect("starts");
     let mut sender = call.body.take().expect("the body is streamed");

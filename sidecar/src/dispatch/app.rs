@@ -75,8 +75,7 @@ struct AppConnection {
 
 impl AppConnection {
     /// Runs `future` and, beside it, the connection.
-    async fn drive<F: Future>(&mut self, future: F) -> F::Output {
-        let mut future = pin!(future);
+    async fn drive<F: Future>(&mut self, mut future: Pin<&mut F>) -> F::Output {
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(output);
@@ -127,7 +126,7 @@ impl AppClient {
     }
 
     pub(super) async fn answer(&self, event: Box<Event>) -> Answer {
-        let mut request = match self.to_request(*event) {
+        let mut request = match self.to_request(event) {
             Ok(request) => request,
             Err(error) => return Answer::Cancel(CancelReason::RefusedInvalid, error.to_string()),
         };
@@ -136,7 +135,7 @@ impl AppClient {
                 Ok(connection) => connection,
                 Err(error) => return Answer::Cancel(CancelReason::RefusedByApp, error),
             };
-            let sent = connection.sender.try_send_request(request);
+            let sent = pin!(connection.sender.try_send_request(request));
             match connection.drive(sent).await {
                 Ok(response) => return self.to_reply(response, connection),
                 Err(mut error) => match error.take_message() {
@@ -192,7 +191,7 @@ impl AppClient {
         }
     }
 
-    fn to_request(&self, event: Event) -> Result<Request<EventBody>, http::Error> {
+    fn to_request(&self, event: Box<Event>) -> Result<Request<EventBody>, http::Error> {
         let noun = encode_noun(&event.noun);
         let mut path = String::with_capacity(1 + noun.len());
         path.push('/');

@@ -39,7 +39,7 @@ impl Gateway {
         &self,
         target: Target,
         path: EventPath,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
     ) -> Response<GatewayBody> {
         let started = now();
         let trace = headers::trace_of(request.headers());
@@ -69,12 +69,12 @@ impl Gateway {
         &self,
         target: &Target,
         path: EventPath,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
         trace: &HeaderValue,
     ) -> Result<(Response<GatewayBody>, u32), Problem> {
-        let (parts, body) = request.into_parts();
-        let asked = Asked::of(&parts, path, trace, &self.limits, now())?;
+        let asked = Asked::of(request, path, trace, &self.limits, now())?;
         let verb = asked.verb;
+        let body = std::mem::take(request.body_mut());
         let reply = match RequestBody::begin(body, self.limits.body).await? {
             RequestBody::Whole(body) => self.send_whole(target, asked, body).await?,
             RequestBody::Streamed(first, rest) => {

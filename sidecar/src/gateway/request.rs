@@ -1,7 +1,9 @@
 //! What a request asks for beyond its path: headers, deadline, wait.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Request;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use restpipe_pipe::pb::RequestHead;
 
@@ -18,7 +20,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) verb: Verb,
-    pub(super) head: RequestHead,
+    pub(super) head: Arc<RequestHead>,
     /// When the answer is due.
     pub(super) deadline: Instant,
     /// Until when an absent peer is waited for.
@@ -27,14 +29,14 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Takes a request's head apart; it is in that trace.
-    pub(super) fn of(
-        parts: &http::request::Parts,
+    pub(super) fn of<B>(
+        request: &Request<B>,
         path: EventPath,
         trace: &HeaderValue,
         limits: &GatewayLimits,
         now: Instant,
     ) -> Result<Self, Problem> {
-        let http::request::Parts { method, uri, headers, .. } = parts;
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let Some(verb) = Verb::from_method(method) else {
             let detail = format!("{method} is no verb of the pipe");
             return Err(Problem::new(ProblemCode::MethodNotAllowed, detail));
@@ -61,6 +63,7 @@ impl Asked {
             body_len,
             ..RequestHead::default()
         };
+        let head = Arc::new(head);
         Ok(Self { verb, head, deadline: now + timeout, wait_until: now + wait })
     }
 }
@@ -133,10 +136,10 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let request = request.body(()).expect("a request");
         let path = EventPath { noun: "time".into(), args: Vec::new() };
         let now = Instant::now();
-        let asked = Asked::of(&parts, path, &HeaderValue::from_static("-"), &LIMITS, now)
+        let asked = Asked::of(&request, path, &HeaderValue::from_static("-"), &LIMITS, now)
             .map_err(|problem| problem.code.status().as_u16())?;
         Ok(((asked.deadline - now).as_millis() as u64, (asked.wait_until - now).as_millis() as u64))
     }

@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(5);
 const MAX_LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// A body that is read to its end, or else left in good order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Upload {
     body: Option<Incoming>,
     /// The caller holds the body back until it is asked for.

@@ -145,11 +145,12 @@ impl<T> Driver<T> {
         let shared = self.handle.shared().clone();
         shared.serving.fetch_add(1, Ordering::Relaxed);
         let done = HandlerDone { stream, commands, shared };
-        let service = self.service.clone();
         self.handle.shared().events.fetch_add(1, Ordering::Relaxed);
+        // Made here and not in its task: what is spawned is moved five times.
+        let handling = self.service.serve(event);
         let handler = tokio::spawn(async move {
             let _done = done;
-            service.serve(event).await;
+            handling.await;
         });
         self.handlers.insert(stream, handler.abort_handle());
     }

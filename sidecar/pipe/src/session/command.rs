@@ -1,8 +1,10 @@
 //! What goes into a session and comes out of it, frames apart.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use restpipe_proto::head::RequestTail;
 use restpipe_proto::pb::{
     CancelReason, GoAway, GoAwayReason, Hello, Notice, ReplyHead, RequestHead,
 };
@@ -86,8 +88,10 @@ pub enum Command {
 pub struct Request {
     /// An id that this side owns.
     pub stream: u64,
-    /// Fits a frame; its deadline and credit are filled in by the session.
-    pub head: RequestHead,
+    /// Fits a frame together with its tail.
+    pub head: Arc<RequestHead>,
+    /// Filled in by the session.
+    pub tail: RequestTail,
     /// The first bytes of the body, at most 16 KiB.
     pub body: Bytes,
     /// Whether they are all.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use restpipe_proto::head::RequestTail;
 use restpipe_proto::pb::{Cancel, CancelReason, ReplyHead};
 use restpipe_proto::{Frame, INITIAL_CREDIT, head};
 
@@ -53,8 +54,10 @@ impl Session {
         }
         let window = Window::for_reply(now, &self.budgets);
         // 0 would mean that there is no deadline.
-        request.head.deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
-        request.head.reply_credit = window.granted();
+        request.tail = RequestTail {
+            deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
+            reply_credit: window.granted(),
+        };
         let call = OutgoingStream {
             sent: false,
             replied: false,

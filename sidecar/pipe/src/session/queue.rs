@@ -144,7 +144,7 @@ impl Queue {
 
     /// Queues a request; `credit` is what of its body may follow at once.
     pub(super) fn request(&mut self, mut request: Box<Request>, credit: u64) {
-        let head_len = head::framed_len(&request.head);
+        let head_len = head::framed_len_joined(&*request.head, &request.tail);
         let (stream, end) = (request.stream, request.end);
         let body = std::mem::take(&mut request.body);
         self.open(stream, Head::Request(request), head_len, body, end, credit);
@@ -284,7 +284,9 @@ impl Queue {
             len,
         );
         let put = match &head {
-            Head::Request(request) => head::put(&mut batch.flat, &request.head),
+            Head::Request(request) => {
+                head::put_joined(&mut batch.flat, &*request.head, &request.tail)
+            }
             Head::Reply(head) => head::put(&mut batch.flat, head.as_ref()),
         };
         put.expect("who queues a head has checked that it fits a frame");

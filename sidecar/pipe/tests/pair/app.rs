@@ -160,7 +160,17 @@ impl App {
         };
         self.calls.insert(stream, log);
         let body = vec![1; inline].into();
-        (stream, Command::Request(Box::new(Request { stream, head, body, end, deadline })))
+        (
+            stream,
+            Command::Request(Box::new(Request {
+                stream,
+                head: head.into(),
+                tail: Default::default(),
+                body,
+                end,
+                deadline,
+            })),
+        )
     }
 
     pub(crate) fn drop_call(&mut self, stream: u64) -> Command {

@@ -110,7 +110,8 @@ impl Raw {
     pub(crate) fn call(&mut self, stream: u64, end: bool) {
         let deadline = self.now + Duration::from_secs(60);
         let head = RequestHead { noun: "x".into(), ..RequestHead::default() };
-        let request = Request { stream, head, body: Bytes::new(), end, deadline };
+        let (head, tail, body) = (head.into(), Default::default(), Bytes::new());
+        let request = Request { stream, head, tail, body, end, deadline };
         self.session.on_command(self.now, Command::Request(Box::new(request)));
     }
 

@@ -6,8 +6,8 @@ use super::*;
 
 /// A request whose body is all there.
 fn asked(stream: u64, body: impl Into<Bytes>) -> Box<Request> {
-    let (head, body) = (Default::default(), body.into());
-    Box::new(Request { stream, head, body, end: true, deadline: crate::clock::now() })
+    let (head, tail, body) = (Default::default(), Default::default(), body.into());
+    Box::new(Request { stream, head, tail, body, end: true, deadline: crate::clock::now() })
 }
 
 fn frames(queue: &mut Queue, sent: &mut Vec<Sent>) -> Vec<(Kind, u64, usize)> {
