@@ -363,6 +363,7 @@ async fn a_pod_whose_table_has_no_end_is_in_trouble_and_is_told_the_names_all_th
     let (told, mut pushed) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.expect("the operator");
+        let stream = restpipe_pipe::Heard::new(stream);
         let stream = TlsAcceptor::from(identity).accept(stream).await.expect("TLS");
         let service = Arc::new(Forged(told));
         let (_pipe, driver) =

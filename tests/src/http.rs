@@ -173,6 +173,14 @@ impl Connection {
         Ok(body)
     }
 
+    /// Reads so many bytes of what comes, and throws them away.
+    ///
+    /// # Errors
+    /// If they do not come.
+    pub fn skip(&mut self, bytes: usize) -> io::Result<()> {
+        self.socket.read_exact(&mut vec![0; bytes])
+    }
+
     /// Whether the server closes the connection without another byte.
     pub fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();

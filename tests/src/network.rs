@@ -1,6 +1,6 @@
 //! Three network namespaces, client - router - server, for links that fall
-//! silent. Each is held by a process and ends with it, and that one with the
-//! thread that has made it. Needs the right to make them, `ip` and `nft`:
+//! silent or are slow. Each is held by a process and ends with it, and that one with the
+//! thread that has made it. Needs the right to make them, `ip`, `nft` and `tc`:
 //! tests/faults/run.sh sees to it.
 
 use std::net::Ipv4Addr;
@@ -119,6 +119,20 @@ impl Network {
         };
         for from in dropped {
             self.router.run(&format!("nft add rule ip fault forward iifname {from} drop"));
+        }
+    }
+
+    /// The router passes no more than so many bits a second on, each way. What
+    /// connections of later have on their way fits its queue, so that nothing is
+    /// lost: how TCP gets over that is not the question.
+    pub fn slow_down(&self, bits_a_second: u32) {
+        for end in [&self.client, &self.server] {
+            end.run("echo 4096 16384 32768 >/proc/sys/net/ipv4/tcp_wmem");
+        }
+        for to in ["client", "server"] {
+            self.router.run(&format!(
+                "tc qdisc add dev {to} root tbf rate {bits_a_second} burst 3kb limit 256kb"
+            ));
         }
     }
 

@@ -1,14 +1,15 @@
-//! Links that fall silent: packets are dropped by a router between the nodes,
-//! both ways and one way, under load. Started by tests/faults/run.sh.
+//! Links that fall silent, and slow ones: packets are dropped by a router
+//! between the nodes, both ways and one way, under load. Started by tests/faults/run.sh.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use restpipe_pipe::Outcome;
 use restpipe_tests::binary::{SOON, found_within};
+use restpipe_tests::http::{Ask, Connection, get};
 use restpipe_tests::network::{Network, SERVER_ADDRESS, Silent};
 use restpipe_tests::stage::Stage;
-use restpipe_tests::traffic::{Load, Report};
+use restpipe_tests::traffic::{Load, Report, Route};
 
 /// Calls of each direction that are executed before and after.
 const SOME: usize = 60;
@@ -111,6 +112,37 @@ fn the_first_answer_comes_within_a_second_after_a_long_silence_from_the_client()
 #[test]
 fn the_first_answer_comes_within_a_second_after_a_long_silence_from_the_server() {
     long(Silent::FromServer, Duration::from_millis(3300));
+}
+
+/// Bits a second of a slow link.
+const SLOW: u32 = 64_000;
+
+/// Bytes that take it 25 s: two and a half times what makes a silent pipe dead.
+const BODY: usize = 200_000;
+
+#[test]
+fn a_long_body_over_a_slow_link_keeps_its_pipe_and_lets_small_calls_by() {
+    let network = Network::new();
+    network.slow_down(SLOW);
+    let stage = stage(&network, &[]);
+    let [Route { at, prefix }, _] = stage.routes();
+    let mut download = Connection::open(&at);
+    download.send(Ask::new("GET", &format!("{prefix}/big")).bytes());
+    let download = thread::spawn(move || download.skip(BODY));
+    let mut calls = 0;
+    while !download.is_finished() {
+        for Route { at, prefix } in stage.routes() {
+            // The app has no such path, which is an answer.
+            let answer = get(&at, &format!("{prefix}/small"));
+            assert_eq!(answer.outcome(), (404, "executed", "-"), "{}", answer.text());
+            calls += 1;
+        }
+    }
+    println!("{calls} small calls beside it");
+    let logs = [stage.server(), stage.client()].map(|node| node.log().lines());
+    let ended = logs.iter().flatten().any(|line| line.contains("pipe has ended"));
+    assert!(!ended, "{logs:#?}");
+    download.join().expect("it does not panic").expect("the body goes on");
 }
 
 #[test]

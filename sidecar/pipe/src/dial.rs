@@ -21,6 +21,7 @@ use crate::error::Why;
 use crate::handle::PipeHandle;
 use crate::limits::PipeConfig;
 use crate::tls::{HANDSHAKE_TIMEOUT, Refusal, Verified, tune};
+use crate::wire::Heard;
 
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
@@ -138,10 +139,10 @@ async fn handshake(
     stream: TcpStream,
     server_name: &PeerName,
     credentials: &Credentials,
-) -> Result<TlsStream<TcpStream>, Refusal> {
+) -> Result<TlsStream<Heard<TcpStream>>, Refusal> {
     let config = credentials.client_config().map_err(|error| Refusal::new("tls", error))?;
     let name = server_name.to_server_name().map_err(|error| Refusal::new("tls", error))?;
-    let handshake = TlsConnector::from(config).connect(name, stream);
+    let handshake = TlsConnector::from(config).connect(name, Heard::new(stream));
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(Refusal::of(&error)),
@@ -155,7 +156,7 @@ async fn handshake(
 }
 
 fn verify(
-    stream: &TlsStream<TcpStream>,
+    stream: &TlsStream<Heard<TcpStream>>,
     address: SocketAddr,
     server_name: &PeerName,
     credentials: &Credentials,
@@ -175,7 +176,7 @@ fn verify(
 /// A verified connection on which no pipe has been opened yet.
 #[derive(Debug)]
 pub struct Secured<'a> {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Heard<TcpStream>>,
     verified: Verified,
     credentials: &'a Credentials,
 }

@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use foldhash::HashMap;
 use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Sleep;
@@ -32,6 +31,7 @@ use crate::incoming::Incoming;
 use crate::limits::{PipeConfig, WRITE_STALL};
 use crate::room::RoomOwner;
 use crate::session::{Batch, Command, Session};
+use crate::wire::Wire;
 
 /// Commands taken before the socket gets its turn.
 const COMMAND_BATCH: usize = 256;
@@ -41,8 +41,8 @@ const MAX_PEER_STREAMS: u32 = 4096;
 
 /// Who handles the peer's events.
 pub trait Service: Send + Sync + 'static {
-    /// Handles one event, in a task of its own. A panic in it ends that event
-    /// and nothing else.
+    /// Handles one event. What it returns runs in a task of its own: a panic
+    /// in that ends the event and nothing else, one before it ends the pipe.
     fn serve(&self, event: Incoming) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// An event was refused before it could be handled.
@@ -93,6 +93,7 @@ pub fn open<T>(
         peer_streams: 0,
         read: BytesMut::new(),
         unnoted: 0,
+        received: 0,
         batch: Batch::default(),
         stood_back: false,
         needs_flush: false,
@@ -133,6 +134,8 @@ pub struct Driver<T> {
     read: BytesMut,
     /// Bytes read of which the session has not been told.
     unnoted: usize,
+    /// What the wire had received when it was last asked.
+    received: u64,
     batch: Batch,
     stood_back: bool,
     needs_flush: bool,
@@ -150,7 +153,7 @@ impl<T> std::fmt::Debug for Driver<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
+impl<T: Wire> Future for Driver<T> {
     type Output = Why;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Why> {
@@ -168,7 +171,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+impl<T: Wire> Driver<T> {
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Why> {
         if !std::mem::replace(&mut self.started, true) {
             // Who turns a peer away before the first read starts none of its

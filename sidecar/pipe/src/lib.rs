@@ -28,6 +28,7 @@ mod notice;
 mod room;
 pub mod session;
 pub mod tls;
+mod wire;
 
 pub use body::{BodyTooLarge, ReadError, RecvBody};
 pub use budget::Budget;
@@ -39,6 +40,7 @@ pub use incoming::{HeadTooLarge, Incoming, Responder};
 pub use limits::PipeConfig;
 pub use restpipe_proto::pb;
 pub use room::{BodySender, Stopped};
+pub use wire::{Heard, Wire};
 
 /// Who dialled: decides nothing but the parity of stream ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

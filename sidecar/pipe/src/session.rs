@@ -195,6 +195,12 @@ impl Session {
         self.pace.on_bytes(now, got, rest);
     }
 
+    /// Notes that `got` bytes came of which nothing can be read yet.
+    pub fn on_part_of_record(&mut self, now: Instant, got: u64) {
+        self.heartbeat.on_bytes(now);
+        self.pace.on_part_of_record(now, got);
+    }
+
     /// Does what the time asks for.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use restpipe_identity::{Credentials, PeerName, Usage};
 use restpipe_pipe::pb::GoAwayReason;
 use restpipe_pipe::tls::{HANDSHAKE_TIMEOUT, Refusal, Verified, tune};
-use restpipe_pipe::{NoEvents, Role, Service, Why};
+use restpipe_pipe::{Heard, NoEvents, Role, Service, Why};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -203,10 +203,10 @@ impl Shared {
         stream: TcpStream,
         address: SocketAddr,
         credentials: &Credentials,
-    ) -> Result<(TlsStream<TcpStream>, Verified), Refusal> {
+    ) -> Result<(TlsStream<Heard<TcpStream>>, Verified), Refusal> {
         tune(&stream, self.parts.heartbeat).map_err(|error| Refusal::new("io", error))?;
         let config = credentials.server_config().map_err(|error| Refusal::new("tls", error))?;
-        let stream = TlsAcceptor::from(config).accept(stream).await;
+        let stream = TlsAcceptor::from(config).accept(Heard::new(stream)).await;
         let stream = stream.map_err(|error| Refusal::of(&error))?;
         let verified = Verified::of(stream.get_ref().1, address, credentials)?;
         Ok((stream, verified))
@@ -318,7 +318,7 @@ struct Opened {
 
 /// A peer that TLS has verified, and its turn.
 struct Secured {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Heard<TcpStream>>,
     verified: Verified,
     credentials: Arc<Credentials>,
     turn: Turn,

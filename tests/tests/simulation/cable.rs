@@ -133,6 +133,8 @@ impl AsyncRead for End {
     }
 }
 
+impl restpipe_pipe::Wire for End {}
+
 impl AsyncWrite for End {
     fn poll_write(
         self: Pin<&mut Self>,

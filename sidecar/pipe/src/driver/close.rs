@@ -5,15 +5,16 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 
 use super::{Closing, Driver};
 use crate::error::{CallError, Why};
 use crate::handle::{PipeState, ToDriver};
 use crate::limits::LINGER;
 use crate::session::Output;
+use crate::wire::Wire;
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+impl<T: Wire> Driver<T> {
     pub(super) fn begin_close(&mut self, why: Why, now: Instant) {
         tracing::trace!(%why, "pipe ends");
         self.session.say_why(&why);

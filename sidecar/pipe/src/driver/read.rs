@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use restpipe_proto::{Frame, MAX_FRAME};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 
 use super::Driver;
 use crate::error::Why;
 use crate::limits::{FRAME_BATCH, READ_BATCH};
+use crate::wire::Wire;
 
 thread_local! {
     /// One read buffer for all pipes of a thread: a pipe holds it only while
@@ -20,7 +21,7 @@ thread_local! {
     static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+impl<T: Wire> Driver<T> {
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Why> {
         if self.read.capacity() == 0 {
             self.read = SCRATCH.with_borrow_mut(std::mem::take);
@@ -39,7 +40,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         while self.take_frames(now, &mut frames)? && bytes > 0 {
             self.make_room();
             let got = match pin!(self.io.read_buf(&mut self.read)).poll(cx) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    self.note_part_of_record(now);
+                    return Ok(());
+                }
                 Poll::Ready(Err(error)) => return Err(self.why_gone(error)),
                 Poll::Ready(Ok(0)) if self.session.is_drained() => return Err(Why::Drained),
                 Poll::Ready(Ok(0)) => return Err(Why::Eof),
@@ -50,6 +54,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         cx.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// What came and cannot be read yet is a sign of life all the same.
+    fn note_part_of_record(&mut self, now: Instant) {
+        let received = self.io.received();
+        let more = received - std::mem::replace(&mut self.received, received);
+        if more > 0 {
+            self.session.on_part_of_record(now, more);
+        }
     }
 
     /// Hands what was read to the session, at most `left` frames of it.

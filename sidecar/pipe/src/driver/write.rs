@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Driver;
 use crate::error::Why;
+use crate::wire::Wire;
 
 /// Batches written before other tasks get their turn.
 const WRITES_PER_TURN: usize = 4;
@@ -19,7 +19,7 @@ const WRITES_PER_TURN: usize = 4;
 /// header before each.
 const MAX_IO_SLICES: usize = 16;
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+impl<T: Wire> Driver<T> {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Why> {
         for _ in 0..WRITES_PER_TURN {
             if self.poll_write_batch(cx)?.is_pending() {

@@ -29,9 +29,17 @@ impl Pace {
         self.due = Some(match self.due {
             // Not before now: what waited in the socket while this process
             // stood still is not the peer's fault.
-            Some(due) => (due.max(now) + bought(got)).min(most),
+            Some(due) => (due.max(now) + bought(got as u64)).min(most),
             None => most,
         });
+    }
+
+    /// `got` bytes came that are a part of a TLS record, and may be of the
+    /// frame that has begun.
+    pub(super) fn on_part_of_record(&mut self, now: Instant, got: u64) {
+        if let Some(due) = &mut self.due {
+            *due = ((*due).max(now) + bought(got)).min(now + self.patience);
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -44,8 +52,8 @@ impl Pace {
     }
 }
 
-fn bought(bytes: usize) -> Duration {
-    Duration::from_secs(bytes as u64) / MIN_FRAME_RATE
+fn bought(bytes: u64) -> Duration {
+    Duration::from_secs(bytes) / MIN_FRAME_RATE
 }
 
 #[cfg(test)]
