@@ -142,8 +142,10 @@ impl AsyncWrite for End {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.cable.lock();
-        // Who has gone reads nothing more; its kernel says so.
-        if state.broken || state.ways[1 - self.me].closed {
+        // Who has gone reads nothing more; its kernel says so, behind what it
+        // has sent itself.
+        let back = &state.ways[1 - self.me];
+        if state.broken || (back.closed && back.flying.is_empty()) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let way = &mut state.ways[self.me];

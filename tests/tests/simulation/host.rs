@@ -80,17 +80,13 @@ impl Host {
     }
 
     /// Opens a pipe over `end`; it is in the router once HELLO has come.
-    pub(crate) fn open(
-        &mut self,
-        end: End,
-        epoch: u64,
-        live: Vec<u64>,
-    ) -> (PipeHandle, JoinHandle<()>) {
+    pub(crate) fn open(&mut self, end: End, epoch: u64) -> (PipeHandle, JoinHandle<()>) {
         let hello = Hello {
             instance: "one".to_owned(),
             boot_id: self.boot.to_be_bytes().repeat(2).into(),
             epoch,
-            live_epochs: live,
+            // Those too that drain already, as the dialler of a node names them.
+            live_epochs: self.router.peers().iter().map(|peer| peer.epoch).collect(),
             ..Hello::default()
         };
         let config = PipeConfig { hello, budget: self.budget.clone(), ..PipeConfig::default() };

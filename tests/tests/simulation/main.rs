@@ -66,7 +66,10 @@ fn whatever_breaks_every_request_has_one_answer_and_it_is_true() {
 #[test]
 fn seeds_that_have_shown_a_fault_show_none_any_more() {
     // A streamed request on its way over a pipe that was being replaced was refused.
-    let once = [1_583];
+    // In others the world was to blame: its dialler named only one of the pipes that
+    // drained, and the server ended the rest; and who wrote to a peer that had gone
+    // was told so before what that had said came.
+    let once = [1_583, 34_703, 50_139, 70_569, 82_647];
     for seed in once {
         let faults = play(seed, Bug::None).faults;
         assert!(faults.is_empty(), "{}", faults.join("\n"));

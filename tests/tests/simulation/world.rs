@@ -184,19 +184,18 @@ impl World {
 
     async fn dial_for_ever(self: Arc<Self>, stop: CancellationToken) {
         let (mut backoff, mut epoch) = (Backoff::default(), 0);
-        let mut live: Option<(u64, PipeHandle)> = None;
+        let mut live: Option<PipeHandle> = None;
         while !stop.is_cancelled() {
             epoch += 1;
-            let older = live.iter().map(|(epoch, _)| *epoch).collect();
             let dialled = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                dialled = self.dial(epoch, older) => dialled,
+                dialled = self.dial(epoch) => dialled,
             };
             let pause = match dialled {
                 None => backoff.pause(),
                 Some(new) => {
-                    if let Some((_, old)) = live.take() {
+                    if let Some(old) = live.take() {
                         tokio::spawn(old.retire());
                     }
                     let begun = Instant::now();
@@ -208,7 +207,7 @@ impl World {
                     if begun.elapsed() >= restpipe_pipe::backoff::HEALTHY {
                         backoff.reset();
                     }
-                    live = again.then_some((epoch, new));
+                    live = again.then_some(new);
                     if again { Duration::ZERO } else { backoff.pause() }
                 }
             };
@@ -220,7 +219,7 @@ impl World {
         }
     }
 
-    async fn dial(&self, epoch: u64, live: Vec<u64>) -> Option<PipeHandle> {
+    async fn dial(&self, epoch: u64) -> Option<PipeHandle> {
         let until = Instant::now() + DIAL_TIMEOUT;
         while self.held.iter().any(|held| held.load(Ordering::Relaxed)) {
             if Instant::now() >= until {
@@ -238,8 +237,8 @@ impl World {
             let (client, server) = (client.as_mut()?, server.as_mut()?);
             let (cable, [near, far]) = Cable::new(delay, &self.tamper);
             lock(&self.cables).push(cable);
-            drop(server.open(far, epoch, Vec::new()));
-            client.open(near, epoch, live).0
+            drop(server.open(far, epoch));
+            client.open(near, epoch).0
         };
         let opened = pipe.opened().await;
         self.note(format_args!("pipe {epoch} {}", if opened.is_ok() { "up" } else { "failed" }));
