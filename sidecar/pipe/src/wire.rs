@@ -10,8 +10,8 @@ use tokio_rustls::{client, server};
 /// A stream that a pipe can run over.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     /// Bytes that have come from the peer so far, those too that cannot be
-    /// read yet: a TLS record is 16 KiB, for which a slow link needs longer
-    /// than a pipe may be silent. A stream that keeps nothing back may say 0.
+    /// read yet: a TLS record is 16 KiB, for which a slow link may need
+    /// longer than a pipe may be silent. A stream that keeps nothing back may say 0.
     fn received(&self) -> u64 {
         0
     }

@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use restpipe_identity::{
     CA_LIFETIME, CertificateAuthority, Credentials, LEAF_LIFETIME, LeafRequest, PeerName, Usage,
 };
-use restpipe_pipe::pb::{ReplyHead, RequestHead};
+use restpipe_pipe::pb::{Hello, ReplyHead, RequestHead};
 use restpipe_pipe::{Heard, Incoming, NoEvents, PipeConfig, Role, Service, open};
+use restpipe_proto::{Class, Flags, Frame, Kind, MAX_PAYLOAD, VERSION, head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -85,4 +86,36 @@ async fn what_has_come_of_a_record_is_a_sign_of_life_before_all_of_it_has() {
     let mut reply =
         near.ask(RequestHead::default(), Bytes::new(), deadline).await.expect("answers");
     assert_eq!(reply.body.read(BODY).await.map(|body| body.len()).ok(), Some(BODY));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tls_adds_to_a_slow_frame_does_not_make_it_faster() {
+    let [server, client] = identities();
+    let (near, far) = tokio::io::duplex(IN_THE_LINK);
+    let accept = TlsAcceptor::from(server.server_config().expect("a configuration"));
+    let connect = TlsConnector::from(client.client_config().expect("a configuration"));
+    let name = PeerName::parse(SERVER).and_then(|name| name.to_server_name()).expect("a name");
+    let (near, far) = tokio::join!(connect.connect(name, near), accept.accept(Heard::new(far)));
+    let (mut near, far) = (near.expect("TLS"), far.expect("TLS"));
+    let (far, driver) = open(far, Role::Acceptor, PipeConfig::default(), Arc::new(NoEvents));
+    tokio::spawn(driver);
+
+    let hello = Hello { min_version: VERSION, max_version: VERSION, ..Hello::default() };
+    let payload = head::to_bytes(&hello);
+    let (kind, flags, class) = (Kind::Hello, Flags::NONE, Class::Control);
+    let mut bytes = BytesMut::new();
+    Frame { kind, flags, class, stream: 0, payload }.encode(&mut bytes);
+    near.write_all(&bytes).await.expect("it is open");
+    bytes.clear();
+    Frame::put_header(&mut bytes, Kind::Req, Flags::NONE, Class::Interactive, 1, MAX_PAYLOAD);
+    near.write_all(&bytes).await.expect("it is open");
+    // 50 bytes a second, and with what TLS adds more than 1 KiB.
+    for _ in 0..60 * 50 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if near.write_all(&[0]).await.is_err() || near.flush().await.is_err() {
+            break;
+        }
+    }
+    let ended = tokio::time::timeout(Duration::ZERO, far.ended()).await;
+    assert_eq!(ended.map(|why| why.reason()).ok(), Some("too-slow"));
 }

@@ -50,6 +50,8 @@ impl<T: Wire> Driver<T> {
                 Poll::Ready(Ok(got)) => got,
             };
             self.unnoted += got;
+            // All that came until now counts by what was read of it.
+            self.received = self.io.received();
             bytes = bytes.saturating_sub(got);
         }
         cx.waker().wake_by_ref();

@@ -82,6 +82,20 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_a_record_buy_time_for_the_frame_that_has_begun_and_for_no_other() {
+        let now = Instant::now();
+        let mut pace = Pace::new(SECOND);
+        pace.on_part_of_record(now, 5000);
+        assert_eq!(pace.deadline(), None);
+        pace.on_bytes(now, 5, 5);
+        let later = now + 8 * SECOND;
+        pace.on_part_of_record(later, 3 * u64::from(MIN_FRAME_RATE));
+        assert_eq!(pace.deadline(), Some(now + FRAME_PATIENCE + 3 * SECOND));
+        pace.on_part_of_record(later, u64::MAX);
+        assert_eq!(pace.deadline(), Some(later + FRAME_PATIENCE));
+    }
+
+    #[test]
     fn nothing_is_due_between_frames() {
         let now = Instant::now();
         let mut pace = Pace::new(SECOND);
