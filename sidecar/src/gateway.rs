@@ -1,11 +1,13 @@
 //! The gateway: plain HTTP on localhost, in front of the pipe.
 //!
-//! The way of a request: [`serve`] (sockets) -> [`guard`] (who may ask) ->
-//! [`path`] -> [`own`] endpoints, or [`call`] over a pipe -> [`answer`].
+//! The way of a request: [`serve`] (sockets) -> [`framing`] (where it ends) ->
+//! [`guard`] (who may ask) -> [`path`] -> [`own`] endpoints, or [`call`] over a
+//! pipe -> [`answer`].
 
 mod answer;
 mod body;
 mod call;
+mod framing;
 mod guard;
 mod own;
 pub mod path;

@@ -1,5 +1,6 @@
 //! Who is connected, and which pipe a call takes.
 
+mod allowed;
 mod arrivals;
 mod refusals;
 mod view;
@@ -16,6 +17,7 @@ use restpipe_pipe::{PipeHandle, PipeState, Role};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
+pub use allowed::{Absent, Allowed};
 pub use refusals::Refusals;
 pub use view::PeerView;
 pub(crate) use view::hex;
@@ -58,37 +60,6 @@ pub struct Peer {
     pub epoch: u64,
     /// What its app would not take.
     pub refusals: Refusals,
-}
-
-/// Why there is no pipe for a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
-    /// It was here, or may come any moment.
-    Away,
-    /// Nobody of that name is known here.
-    Unknown,
-    /// It is suspended.
-    Suspended,
-}
-
-/// Which names may connect and be called.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Allowed {
-    /// All names there are; `None`: whoever has a certificate.
-    pub known: Option<HashSet<String>>,
-    /// Names that are cut off.
-    pub suspended: HashSet<String>,
-}
-
-impl Allowed {
-    /// Whether a client of that name may connect, and if not why.
-    fn check(&self, name: &str) -> Result<(), Absent> {
-        if self.suspended.contains(name) {
-            return Err(Absent::Suspended);
-        }
-        let known = self.known.as_ref().is_none_or(|known| known.contains(name));
-        if known { Ok(()) } else { Err(Absent::Unknown) }
-    }
 }
 
 /// All pipes of a node; clones share them.

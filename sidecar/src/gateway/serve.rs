@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::{Gateway, Via};
+use super::framing::Strict;
+use super::{Gateway, ProblemCode, Via};
 use crate::accept::{self, AcceptBackoff};
 use crate::io::Io;
 
@@ -177,13 +178,14 @@ async fn serve<T>(io: T, via: Via, gateway: Arc<Gateway>, stop: CancellationToke
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let recorder = gateway.recorder.clone();
     let service = service_fn(move |request| gateway.clone().handle(via, request));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Strict::new(io)), service);
     let result = tokio::select! {
         result = &mut connection => result,
         () = stop.cancelled() => {
@@ -192,13 +194,18 @@ where
         }
     };
     let Err(error) = result else { return };
-    debug!(%error, "gateway connection ended");
-    if error.is_timeout() {
-        let parts = connection.into_parts();
-        // A connection that was only idle is closed without a word: an answer
-        // there would be taken for that to the next request.
-        if !parts.read_buf.is_empty() {
-            let _ = parts.io.into_inner().write_all(TOO_SLOW).await;
-        }
+    let parts = connection.into_parts();
+    let io = parts.io.into_inner();
+    debug!(%error, doubt = io.doubt(), "gateway connection ended");
+    // hyper has answered it.
+    if error.is_parse_too_large() {
+        recorder.refused(ProblemCode::HeadersTooLarge.word());
+    } else if error.is_parse() {
+        recorder.refused(ProblemCode::BadRequest.word());
+    }
+    // A connection that was only idle is closed without a word: an answer
+    // there would be taken for that to the next request.
+    if error.is_timeout() && !parts.read_buf.is_empty() {
+        let _ = io.into_inner().write_all(TOO_SLOW).await;
     }
 }
