@@ -12,12 +12,13 @@ use restpipe_api::{RestPipeLink, RestPipeServer};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::context::Context;
 use super::error::Error;
-use super::triggers::{Queues, Triggers, reference};
+use super::triggers::{Queues, Triggers, reference, requests};
 use super::watches::Stores;
 use super::world::key_of;
 use super::{link, server};
@@ -30,6 +31,13 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// each is a few small requests.
 const SERVERS_AT_ONCE: u16 = 4;
 const LINKS_AT_ONCE: u16 = 8;
+
+/// For so long no reconcile has begun though somebody waits: it goes on no more by itself. One that
+/// waits for an API server which is silent takes a few times ten seconds.
+const STANDS_STILL: Duration = Duration::from_secs(300);
+
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Starts those of servers.
 pub(super) fn servers(
@@ -85,10 +93,29 @@ pub(super) fn links(
     }
 }
 
+/// Returns what is wrong, if no reconcile begins any more.
+pub(super) async fn stand_still(context: &Context) -> String {
+    let begun = Instant::now();
+    loop {
+        sleep(LOOK_EVERY).await;
+        for (kind, triggers) in [("server", &context.servers), ("link", &context.links)] {
+            // What was asked for while everything was listed waits since we are here.
+            let still = triggers.stands_still().min(begun.elapsed());
+            if still > STANDS_STILL {
+                return format!(
+                    "no reconcile of a {kind} has begun for {} s though some wait: this replica ends, \
+                     and starts anew",
+                    still.as_secs()
+                );
+            }
+        }
+    }
+}
+
 /// A controller of objects that our own watch stores, which runs by our own requests.
 fn controller<K>(
     store: Store<K>,
-    mut queue: UnboundedReceiver<Key>,
+    queue: UnboundedReceiver<Key>,
     at_once: u16,
     stop: &CancellationToken,
 ) -> Controller<K>
@@ -101,9 +128,8 @@ where
         + Sync
         + 'static,
 {
-    let requests = stream::poll_fn(move |context| queue.poll_recv(context));
     Controller::for_stream(stream::pending::<Result<K, watcher::Error>>(), store)
-        .reconcile_on(requests.map(|key| reference(&key)))
+        .reconcile_on(requests(queue).map(|key| reference(&key)))
         .with_config(Config::default().concurrency(at_once).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
 }

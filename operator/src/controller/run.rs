@@ -202,6 +202,7 @@ async fn work(
         ended = watches.join_next() => anyhow::bail!("a watch ended: {ended:?}"),
         ended = beside.join_next() => anyhow::bail!("a task ended: {ended:?}"),
         ended = running.join_next() => anyhow::bail!("a controller ended: {ended:?}"),
+        trouble = controllers::stand_still(&context) => anyhow::bail!("{trouble}"),
     }
     let all = async { while running.join_next().await.is_some() {} };
     if timeout(END_WITHIN, all).await.is_err() {

@@ -21,7 +21,7 @@ use super::scope::Scope;
 use super::triggers::Triggers;
 use super::world::World;
 use super::written::{Statuses, Versions};
-use super::{changes, events, link, server};
+use super::{changes, controllers, events, link, server};
 use crate::presence::{Presence, Prober};
 use crate::seen::Key;
 use api::Api;
@@ -184,4 +184,34 @@ async fn of_a_link_that_goes_while_somebody_is_at_work_on_it_nothing_stays() {
         assert_eq!(context.link_statuses.wait(&key("files")), None, "{write}");
         assert!(context.world.link_secrets_of(&key("hub")).is_empty(), "{write}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_looks_at_nobody_any_more_though_some_wait_is_told_so() {
+    let replica = Replica::new(&site());
+    let context = &replica.context;
+    let hour = Duration::from_secs(3600);
+    let said = tokio::time::timeout(hour, controllers::stand_still(context)).await;
+    assert!(said.is_err(), "nobody waits: {said:?}");
+
+    context.links.ask(&key("files"));
+    let asked = tokio::time::Instant::now();
+    let goes_on = async {
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            context.links.taken(&key("others"));
+        }
+    };
+    let said = tokio::select! {
+        biased;
+        said = controllers::stand_still(context) => Some(said),
+        () = goes_on => None,
+    };
+    assert_eq!(said, None, "others are looked at");
+    assert!(asked.elapsed() >= hour);
+
+    let asked = tokio::time::Instant::now();
+    let said = controllers::stand_still(context).await;
+    assert!(said.starts_with("no reconcile of a link has begun for"), "{said}");
+    assert!((300..=360).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
 }

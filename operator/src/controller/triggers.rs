@@ -2,12 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::{Stream, stream};
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::seen::Key;
+
+/// How often the task of a controller looks around though nothing has woken it. Once it stood still
+/// for a minute with requests whose time had come, until another one came (its cause is not known);
+/// one look costs microseconds.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Requests for reconciles of one kind.
 ///
@@ -17,7 +25,14 @@ use crate::seen::Key;
 pub(super) struct Triggers {
     /// By namespace that is watched, `None` for the whole cluster.
     queues: HashMap<Option<String>, UnboundedSender<Key>>,
-    waiting: Mutex<HashSet<Key>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// Who waits for a reconcile.
+struct Waiting {
+    keys: HashSet<Key>,
+    /// When a reconcile began last, or the first of those that wait came, if that is later.
+    since: Instant,
 }
 
 /// Where the controller of each part of the scope gets its requests.
@@ -33,12 +48,13 @@ impl Triggers {
             queues.insert(part.clone(), sender);
             ends.insert(part.clone(), receiver);
         }
-        (Self { queues, waiting: Mutex::default() }, ends)
+        let waiting = Waiting { keys: HashSet::new(), since: Instant::now() };
+        (Self { queues, waiting: Mutex::new(waiting) }, ends)
     }
 
     /// Asks for a reconcile. Without effect if the object waits already.
     pub(super) fn ask(&self, key: &Key) {
-        if !self.waiting().insert(key.clone()) {
+        if !self.waiting().add(key) {
             return;
         }
         let queue =
@@ -52,12 +68,40 @@ impl Triggers {
     /// The object's reconcile begins, and what happens from now on needs another one; or the
     /// object is gone, and nobody waits for it.
     pub(super) fn taken(&self, key: &Key) {
-        self.waiting().remove(key);
+        let mut waiting = self.waiting();
+        waiting.keys.remove(key);
+        waiting.since = Instant::now();
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<Key>> {
+    /// For how long no reconcile has begun though somebody waits for one.
+    pub(super) fn stands_still(&self) -> Duration {
+        let waiting = self.waiting();
+        if waiting.keys.is_empty() { Duration::ZERO } else { waiting.since.elapsed() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Waiting {
+    /// Gives whether it has not waited before.
+    fn add(&mut self, key: &Key) -> bool {
+        if self.keys.is_empty() {
+            self.since = Instant::now();
+        }
+        self.keys.insert(key.clone())
+    }
+}
+
+/// The requests of a queue. Who waits for them looks around every [`LOOK_EVERY`].
+pub(super) fn requests(mut queue: UnboundedReceiver<Key>) -> impl Stream<Item = Key> {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    stream::poll_fn(move |context| {
+        while looks.poll_tick(context).is_ready() {}
+        queue.poll_recv(context)
+    })
 }
 
 /// The way kube names an object.
@@ -71,7 +115,29 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use futures_util::StreamExt as _;
+
     use super::*;
+
+    /// Whether somebody has been woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    impl Woken {
+        fn take(&self) -> bool {
+            self.0.swap(false, Ordering::SeqCst)
+        }
+    }
 
     fn key(namespace: &str) -> Key {
         Key { namespace: namespace.into(), name: "x".into() }
@@ -88,6 +154,44 @@ mod tests {
         triggers.taken(&key("a"));
         triggers.ask(&key("a"));
         assert_eq!(end.try_recv(), Ok(key("a")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_stands_still_if_somebody_waits_and_nobody_is_taken() {
+        let (triggers, _ends) = Triggers::new(&[None]);
+        let minute = Duration::from_secs(60);
+        tokio::time::advance(minute).await;
+        assert_eq!(triggers.stands_still(), Duration::ZERO, "nobody waits");
+        triggers.ask(&key("a"));
+        tokio::time::advance(minute).await;
+        triggers.ask(&key("b"));
+        assert_eq!(triggers.stands_still(), minute);
+        triggers.taken(&key("b"));
+        assert_eq!(triggers.stands_still(), Duration::ZERO, "it goes on");
+        tokio::time::advance(minute).await;
+        assert_eq!(triggers.stands_still(), minute);
+        triggers.taken(&key("a"));
+        tokio::time::advance(minute).await;
+        assert_eq!(triggers.stands_still(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_requests_is_woken_now_and_then_and_gets_them_at_once() {
+        let (triggers, mut ends) = Triggers::new(&[None]);
+        let mut requests = requests(ends.remove(&None).expect("the whole cluster"));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut next = || requests.poll_next_unpin(&mut Context::from_waker(&waker));
+        assert_eq!(next(), Poll::Pending);
+        for _ in 0..3 {
+            assert!(!woken.take());
+            tokio::time::advance(LOOK_EVERY + Duration::from_millis(1)).await;
+            assert!(woken.take());
+            assert_eq!(next(), Poll::Pending);
+        }
+        triggers.ask(&key("a"));
+        assert!(woken.take());
+        assert_eq!(next(), Poll::Ready(Some(key("a"))));
     }
 
     #[test]
