@@ -140,8 +140,9 @@ impl<'a> Sidecar<'a> {
 
     /// Ends the sidecar and the pod.
     pub fn delete(mut self) {
-        self.process = None;
+        // In this order, as kubelet does it: a pod without pipe that is not about to go is a trouble.
         self.space.kubectl(&["delete", "pod", &self.name, "--grace-period=0", "--force"]);
+        self.process = None;
     }
 
     /// A path of its admin port.
