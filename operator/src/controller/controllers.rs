@@ -37,7 +37,7 @@ const LINKS_AT_ONCE: u16 = 8;
 const STANDS_STILL: Duration = Duration::from_secs(300);
 
 /// How often that is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const CHECK_EVERY: Duration = Duration::from_secs(30);
 
 /// Starts those of servers.
 pub(super) fn servers(
@@ -97,7 +97,7 @@ pub(super) fn links(
 pub(super) async fn stand_still(context: &Context) -> String {
     let begun = Instant::now();
     loop {
-        sleep(LOOK_EVERY).await;
+        sleep(CHECK_EVERY).await;
         for (kind, triggers) in [("server", &context.servers), ("link", &context.links)] {
             // What was asked for while everything was listed waits since we are here.
             let still = triggers.stands_still().min(begun.elapsed());

@@ -52,14 +52,12 @@ impl Triggers {
         (Self { queues, waiting: Mutex::new(waiting) }, ends)
     }
 
-    /// Asks for a reconcile. Without effect if the object waits already.
+    /// Asks for a reconcile. Without effect if the object waits already, or is nowhere that is watched.
     pub(super) fn ask(&self, key: &Key) {
-        if !self.waiting().add(key) {
-            return;
-        }
         let queue =
             self.queues.get(&None).or_else(|| self.queues.get(&Some(key.namespace.clone())));
-        if let Some(queue) = queue {
+        let Some(queue) = queue else { return };
+        if self.waiting().add(key) {
             // Nobody listens only while the process ends.
             let _ = queue.send(key.clone());
         }
@@ -197,8 +195,9 @@ mod tests {
     #[test]
     fn each_watched_namespace_has_its_own_queue() {
         let (triggers, mut ends) = Triggers::new(&[Some("a".into()), Some("b".into())]);
-        triggers.ask(&key("b"));
         triggers.ask(&key("elsewhere"));
+        assert!(triggers.waiting().keys.is_empty(), "in vain");
+        triggers.ask(&key("b"));
         assert_eq!(ends.get_mut(&Some("b".into())).expect("b").try_recv(), Ok(key("b")));
         assert!(ends.get_mut(&Some("a".into())).expect("a").try_recv().is_err());
     }
