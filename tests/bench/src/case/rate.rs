@@ -3,6 +3,7 @@
 use crate::bench::{Ask, Bench, SMALL};
 use crate::report::{Bound, Report, Rounds};
 use crate::roof;
+use crate::site::Pair;
 
 const CONNECTIONS: u32 = 64;
 
@@ -17,11 +18,22 @@ const OF_BUSY: &str = "rate / X*, while processors were busy";
 /// the microseconds that are wanted of a node were measured on another one.
 const CPU_OF_PROXY: &str = "bare proxy: CPU";
 
+/// With the app on a Unix socket, as who runs a node can have it. X* is of TCP hops all the same.
+const CALLS_BY_UNIX: &str = "calls, server asks client, the app on a Unix socket";
+const RATE_BY_UNIX: &str = "rate / X*, the app on a Unix socket";
+
 /// X/X* of the prototype with the same job.
 const PROTOTYPE: f64 = 0.83;
 
 pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    let rounds = rounds(bench)?;
+    let first = &bench.pairs[0].label;
+    // With --app-unix all of it is so.
+    let by_unix = if bench.args.app_unix {
+        None
+    } else {
+        Some(bench.site.pair(first, &bench.node()?, &bench.app_by_unix())?)
+    };
+    let rounds = rounds(bench, by_unix.as_ref())?;
     for name in ["http hop (R3)", "tls hop (R2)", "bare proxy (R4)", "roof X*: 1/X* = 2/R3 + 1/R2"]
     {
         report.info(&rounds, name, "calls/s");
@@ -52,6 +64,10 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
         report.info(&rounds, &format!("{label}: processors idle"), "");
         report.info(&rounds, &format!("{label}: processors stolen by other machines"), "");
     }
+    if by_unix.is_some() {
+        report.info(&rounds, &format!("{first}: {CALLS_BY_UNIX}"), "calls/s");
+        report.info(&rounds, &format!("{first}: {RATE_BY_UNIX}"), "");
+    }
     for target in bench.targets() {
         report.info(&rounds, &format!("{}: calls", target.name), "calls/s");
         report.info(&rounds, &format!("{}: rate / X*", target.name), "");
@@ -62,7 +78,7 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn rounds(bench: &Bench) -> anyhow::Result<Rounds> {
+fn rounds(bench: &Bench, by_unix: Option<&Pair>) -> anyhow::Result<Rounds> {
     let mut rounds = Rounds::default();
     let window = bench.window();
     let all = |ask: Ask| bench.http(&ask.by(CONNECTIONS), window, false, &[]);
@@ -102,6 +118,13 @@ fn rounds(bench: &Bench) -> anyhow::Result<Rounds> {
             rounds.add(&format!("{label}: processors stolen by other machines"), measured.stolen);
             let back = all(Ask::one(pair.client.gateway, pair.to_server(SMALL)))?.found.rate();
             rounds.add(&format!("{label}: calls, client asks server"), back);
+        }
+        if let Some(pair) = by_unix {
+            let label = &pair.label;
+            let ask = Ask::one(pair.server.gateway, pair.to_client(SMALL));
+            let rate = all(ask)?.found.rate();
+            rounds.add(&format!("{label}: {CALLS_BY_UNIX}"), rate);
+            rounds.add(&format!("{label}: {RATE_BY_UNIX}"), rate / roof);
         }
         for target in bench.targets() {
             let rate = all(target.ask(SMALL)?)?.found.rate();
