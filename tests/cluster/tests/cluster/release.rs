@@ -12,8 +12,15 @@ const LONGEST_CALL: Duration = Duration::from_secs(20);
 
 #[test]
 fn check_finds_a_healthy_installation_and_helm_test_agrees() {
-    // What other tests are just making is not healthy yet.
+    // What other tests are just making is not healthy yet, nor is what goes after them: of a namespace
+    // that ends, pods may go before links.
     let shared = crate::alone();
+    eventually("namespaces of other tests are gone", POD_TIME, || {
+        let phases = "-o=jsonpath={range .items[*]}{.metadata.name} {.status.phase}{\"\\n\"}{end}";
+        let all = shared.cluster.kubectl(&["get", "namespaces", phases]);
+        let ending: Vec<&str> = all.lines().filter(|line| line.ends_with(" Terminating")).collect();
+        if ending.is_empty() { Ok(()) } else { Err(ending.join(", ")) }
+    });
     let ran = shared.cluster.operator(&["check"]);
     let text = ran.ok();
     assert!(!text.contains('×'), "{text}");
