@@ -57,6 +57,9 @@ pub fn variable(name: &str) -> String {
     })
 }
 
+/// Lines of a log that are shown of each when a test fails.
+const LINES_TOLD: usize = 60;
+
 /// The top of the source tree.
 pub fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -305,7 +308,42 @@ impl Namespace<'_> {
                 ran.errors
             );
         }
+        if let Ok(directory) = std::env::var("RESTPIPE_KUBE_DIR") {
+            tell_of_operators(Path::new(&directory), &self.name);
+        }
     }
+}
+
+/// What controllers said of a namespace, and what others than the tests asked the API server: of
+/// that namespace, and of all, which shows whether they did anything at all.
+fn tell_of_operators(directory: &Path, namespace: &str) {
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let tell = |title: &str, lines: Vec<String>| {
+        let last = &lines[lines.len().saturating_sub(LINES_TOLD)..];
+        eprintln!("--- {title}\n{}", last.join("\n"));
+    };
+    for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        if name.starts_with("said-") && name.contains("controller") {
+            let of = format!("{namespace}/");
+            let log = read(&file.path());
+            tell(&name, log.lines().filter(|line| line.contains(&of)).map(str::to_owned).collect());
+        }
+    }
+    let audit = read(&directory.join("audit.log"));
+    let events: Vec<Value> =
+        audit.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of_operators = events.iter().filter(|event| {
+        event["user"]["username"] != "admin" && event["objectRef"]["resource"] != "leases"
+    });
+    let line = |event: &Value| {
+        ["requestReceivedTimestamp", "stageTimestamp", "verb", "requestURI"]
+            .map(|field| event[field].as_str().unwrap_or_default())
+            .join(" ")
+    };
+    let here = of_operators.clone().filter(|event| event["objectRef"]["namespace"] == namespace);
+    tell("asked about this namespace", here.map(line).collect());
+    tell("asked about all", of_operators.map(line).collect());
 }
 
 /// A condition as `STATUS/REASON`, and its sentence.
