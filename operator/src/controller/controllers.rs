@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::context::Context;
 use super::error::Error;
-use super::triggers::{Queues, Triggers, reference, requests};
+use super::triggers::{Queues, Triggers, reference};
 use super::watches::Stores;
 use super::world::key_of;
 use super::{link, server};
@@ -115,7 +115,7 @@ pub(super) async fn stand_still(context: &Context) -> String {
 /// A controller of objects that our own watch stores, which runs by our own requests.
 fn controller<K>(
     store: Store<K>,
-    queue: UnboundedReceiver<Key>,
+    mut queue: UnboundedReceiver<Key>,
     at_once: u16,
     stop: &CancellationToken,
 ) -> Controller<K>
@@ -128,8 +128,9 @@ where
         + Sync
         + 'static,
 {
+    let requests = stream::poll_fn(move |context| queue.poll_recv(context));
     Controller::for_stream(stream::pending::<Result<K, watcher::Error>>(), store)
-        .reconcile_on(requests(queue).map(|key| reference(&key)))
+        .reconcile_on(requests.map(|key| reference(&key)))
         .with_config(Config::default().concurrency(at_once).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
 }

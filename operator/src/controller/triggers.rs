@@ -4,18 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use crate::seen::Key;
-
-/// How often the task of a controller looks around though nothing has woken it. Once it stood still
-/// for a minute with requests whose time had come, until another one came (its cause is not known);
-/// one look costs microseconds.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Requests for reconciles of one kind.
 ///
@@ -92,16 +86,6 @@ impl Waiting {
     }
 }
 
-/// The requests of a queue. Who waits for them looks around every [`LOOK_EVERY`].
-pub(super) fn requests(mut queue: UnboundedReceiver<Key>) -> impl Stream<Item = Key> {
-    let mut looks = interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    stream::poll_fn(move |context| {
-        while looks.poll_tick(context).is_ready() {}
-        queue.poll_recv(context)
-    })
-}
-
 /// The way kube names an object.
 pub(super) fn reference<K>(key: &Key) -> ObjectRef<K>
 where
@@ -113,29 +97,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::{Context, Poll, Wake, Waker};
-
-    use futures_util::StreamExt as _;
-
     use super::*;
-
-    /// Whether somebody has been woken.
-    #[derive(Default)]
-    struct Woken(AtomicBool);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
-
-    impl Woken {
-        fn take(&self) -> bool {
-            self.0.swap(false, Ordering::SeqCst)
-        }
-    }
 
     fn key(namespace: &str) -> Key {
         Key { namespace: namespace.into(), name: "x".into() }
@@ -171,25 +133,6 @@ mod tests {
         triggers.taken(&key("a"));
         tokio::time::advance(minute).await;
         assert_eq!(triggers.stands_still(), Duration::ZERO);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_for_requests_is_woken_now_and_then_and_gets_them_at_once() {
-        let (triggers, mut ends) = Triggers::new(&[None]);
-        let mut requests = requests(ends.remove(&None).expect("the whole cluster"));
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut next = || requests.poll_next_unpin(&mut Context::from_waker(&waker));
-        assert_eq!(next(), Poll::Pending);
-        for _ in 0..3 {
-            assert!(!woken.take());
-            tokio::time::advance(LOOK_EVERY + Duration::from_millis(1)).await;
-            assert!(woken.take());
-            assert_eq!(next(), Poll::Pending);
-        }
-        triggers.ask(&key("a"));
-        assert!(woken.take());
-        assert_eq!(next(), Poll::Ready(Some(key("a"))));
     }
 
     #[test]
