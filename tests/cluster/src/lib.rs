@@ -315,7 +315,8 @@ impl Namespace<'_> {
 }
 
 /// What controllers said of a namespace, and what others than the tests asked the API server: of
-/// that namespace, and of all, which shows whether they did anything at all.
+/// that namespace, and of all, which shows whether they did anything at all. It runs while a test
+/// panics, so whatever is missing or cannot be read (unlike for [`Audit`]) is left out.
 fn tell_of_operators(directory: &Path, namespace: &str) {
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let tell = |title: &str, lines: Vec<String>| {
