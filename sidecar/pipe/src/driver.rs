@@ -95,7 +95,7 @@ pub fn open<T>(
         unnoted: 0,
         received: 0,
         batch: Batch::default(),
-        stood_back: false,
+        stood_back: None,
         needs_flush: false,
         write_blocked: None,
         sleep: Box::pin(tokio::time::sleep_until(now.into())),
@@ -137,7 +137,9 @@ pub struct Driver<T> {
     /// What the wire had received when it was last asked.
     received: u64,
     batch: Batch,
-    stood_back: bool,
+    /// Requests and replies that waited when this task last stood back from
+    /// writing them.
+    stood_back: Option<usize>,
     needs_flush: bool,
     write_blocked: Option<Instant>,
     sleep: Pin<Box<Sleep>>,

@@ -91,12 +91,16 @@ pub const READ_BATCH: usize = 64 * 1024;
 /// Frames handled before other tasks get their turn. What they begin then runs,
 /// and wakes whom it asks, while there is more to read: with all that came at
 /// once one processor waits for the other. Fewer cost more writes.
-pub const FRAME_BATCH: usize = 16;
+pub const FRAME_BATCH: usize = 12;
 
 /// Below this many queued bytes, and with more than one stream open, the
-/// writer stands back once before it writes, so that frames of calls that
-/// are just being made share a record.
+/// writer stands back before it writes, so that frames of calls that are just
+/// being made share a record.
 pub const STAND_BACK_BELOW: usize = 4 * 1024;
+
+/// Requests and replies, queued for writing, from which the writer does not
+/// stand back, however few bytes they are: the peer could begin with them.
+pub const STAND_BACK_BELOW_HEADS: usize = 16;
 
 /// Control frames that may wait for the socket. Ours number a few for each
 /// stream, so only a peer that provokes them and does not read comes here.

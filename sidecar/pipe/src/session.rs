@@ -25,9 +25,7 @@ use restpipe_proto::{Kind, VERSION, head};
 use crate::Role;
 use crate::budget::Budget;
 use crate::error::Why;
-use crate::limits::{
-    HELLO_TIMEOUT, MAX_DETAIL, PIPE_BUDGET, PipeConfig, REMEMBERED_STREAMS, STAND_BACK_BELOW,
-};
+use crate::limits::{HELLO_TIMEOUT, MAX_DETAIL, PIPE_BUDGET, PipeConfig, REMEMBERED_STREAMS};
 use allowance::Allowance;
 pub use batch::Batch;
 pub use command::{Command, Output, Request};
@@ -110,10 +108,12 @@ impl Session {
         !self.queue.is_empty()
     }
 
-    /// Whether writing a moment later may put more calls into one record:
-    /// several are open and little is queued.
-    pub fn may_stand_back(&self) -> bool {
-        self.outgoing.len() + self.incoming.len() > 1 && self.queue.is_small(STAND_BACK_BELOW)
+    /// How many requests and replies wait, if writing a moment later may put
+    /// more of them into one record: several calls are open and little is
+    /// queued.
+    pub fn may_stand_back(&self) -> Option<usize> {
+        let open = self.outgoing.len() + self.incoming.len();
+        self.queue.few_heads().filter(|_| open > 1)
     }
 
     /// Moves frames into `batch`; they count as sent from here on.

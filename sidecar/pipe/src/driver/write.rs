@@ -1,12 +1,14 @@
 //! From the session's queue to the stream.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io::IoSlice;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
+use tokio::task::yield_now;
 
 use super::Driver;
 use crate::error::Why;
@@ -31,16 +33,26 @@ impl<T: Wire> Driver<T> {
                 self.batch.shrink();
                 return Ok(());
             }
-            if !self.stood_back && self.session.may_stand_back() {
-                self.stood_back = true;
-                break;
+            if self.stand_back(cx) {
+                return Ok(());
             }
-            self.stood_back = false;
             self.session.fill(&mut self.batch);
             self.deliver();
         }
         cx.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// Lets the runtime look at its sockets before what is queued is written,
+    /// if that may put more into one record, and again as long as each look
+    /// brings more. Returns whether this task has stood back; it is woken then.
+    fn stand_back(&mut self, cx: &mut Context<'_>) -> bool {
+        let last = self.stood_back.take();
+        self.stood_back =
+            self.session.may_stand_back().filter(|&heads| last.is_none_or(|last| heads > last));
+        // Polled once, it wakes this task after that look; what it would return
+        // then does not matter.
+        self.stood_back.is_some() && pin!(yield_now()).poll(cx).is_pending()
     }
 
     pub(super) fn poll_write_batch(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Why> {

@@ -14,7 +14,9 @@ use restpipe_proto::{Class, Flags, Frame, Kind, MAX_PAYLOAD, head};
 
 use super::batch::Batch;
 use super::command::Request;
-use crate::limits::{PIPE_SEND_QUEUE, SEND_QUEUE, WRITE_BATCH};
+use crate::limits::{
+    PIPE_SEND_QUEUE, SEND_QUEUE, STAND_BACK_BELOW, STAND_BACK_BELOW_HEADS, WRITE_BATCH,
+};
 
 /// A head that waits, with the part of the body that fits its frame.
 #[derive(Debug)]
@@ -129,12 +131,16 @@ impl Queue {
         self.control.len()
     }
 
-    /// Whether what waits is so little that standing back may gather more.
-    pub(super) fn is_small(&self, below: usize) -> bool {
-        /// About what a head takes on the wire.
+    /// Requests and replies that wait, if they are so few that standing back
+    /// may gather more.
+    pub(super) fn few_heads(&self) -> Option<usize> {
+        /// About what a head takes on the wire, in bytes.
         const HEAD: usize = 128;
-        self.ring.is_empty()
-            && self.heads.iter().map(|opening| HEAD + opening.body.len()).sum::<usize>() < below
+        if !self.ring.is_empty() || self.heads.len() >= STAND_BACK_BELOW_HEADS {
+            return None;
+        }
+        let bytes = self.heads.iter().map(|opening| HEAD + opening.body.len()).sum::<usize>();
+        (bytes < STAND_BACK_BELOW).then_some(self.heads.len())
     }
 
     pub(super) fn control(&mut self, kind: Kind, stream: u64, payload: Bytes) {
