@@ -25,6 +25,8 @@ pub(super) async fn reconcile(
 ) -> Result<Action, Error> {
     let key = key_of(&*link);
     context.links.taken(&key);
+    // As it is by now: who asked since its turn was given was told that it waits already.
+    let Some(link) = context.world.link(&key) else { return Ok(Action::await_change()) };
     if link.meta().deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }

@@ -32,6 +32,8 @@ pub(super) async fn reconcile(
 ) -> Result<Action, Error> {
     let key = key_of(&*server);
     context.servers.taken(&key);
+    // As it is by now: who asked since its turn was given was told that it waits already.
+    let Some(server) = context.world.server(&key) else { return Ok(Action::await_change()) };
     if server.meta().deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }

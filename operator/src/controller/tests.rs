@@ -168,6 +168,40 @@ async fn a_link_that_is_gone_is_counted_no_more_nor_is_its_certificate() {
 }
 
 #[tokio::test]
+async fn what_changes_between_a_turn_and_its_first_look_is_seen_by_that_look() {
+    let api = site();
+    let replica = Replica::new(&api);
+    replica.leads();
+    let context = &replica.context;
+
+    let given = context.world.server(&key("hub"));
+    let mut server: RestPipeServer = api.get(SERVER);
+    server.metadata.generation = Some(2);
+    let new = Some(Arc::new(server));
+    let change = Change { key: key("hub"), old: given.clone(), new };
+    changes::server_changed(context, change);
+    let given = given.expect("it is there");
+    server::reconcile(given, Arc::clone(context)).await.expect("all is written");
+    let server: RestPipeServer = api.get(SERVER);
+    let conditions = server.status.map(|status| status.conditions).unwrap_or_default();
+    assert!(!conditions.is_empty());
+    assert!(conditions.iter().all(|one| one.observed_generation == Some(2)), "{conditions:#?}");
+
+    let given = context.world.link(&key("files"));
+    let mut link: RestPipeLink = api.get(LINK);
+    link.metadata.generation = Some(2);
+    link.spec.suspend = true;
+    let new = Some(Arc::new(link));
+    let change = Change { key: key("files"), old: given.clone(), new };
+    changes::link_changed(context, change);
+    let given = given.expect("it is there");
+    link::reconcile(given, Arc::clone(context)).await.expect("all is written");
+    let link: RestPipeLink = api.get(LINK);
+    let conditions = link.status.map(|status| status.conditions).unwrap_or_default();
+    assert!(conditions.iter().any(|one| one.reason == "Suspended"), "{conditions:#?}");
+}
+
+#[tokio::test]
 async fn of_a_link_that_goes_while_somebody_is_at_work_on_it_nothing_stays() {
     for write in ["/secrets/files-restpipe-link", "/restpipelinks/files/status"] {
         let api = site();
