@@ -61,6 +61,17 @@ struct Known {
     names: watch::Sender<InForce>,
 }
 
+impl Known {
+    /// Follows changes from when the pod tells of them. By the count and not by its next change: the
+    /// first one may have been counted before anybody asked for it, and others may never come.
+    async fn changes(&self) -> watch::Receiver<u64> {
+        let mut changes = self.changes.subscribe();
+        // Fails without its sender only, which is ours.
+        let _ = changes.wait_for(|count| *count > 0).await;
+        changes
+    }
+}
+
 /// The names that the pod has in force.
 #[derive(Clone, Copy, Default)]
 struct InForce {
@@ -149,9 +160,8 @@ impl Live<'_> {
 
     /// Reads who is there, whenever that may have changed.
     async fn read(&self, known: &Known, up: &mut Option<PipeUp>) -> End {
-        let mut changes = known.changes.subscribe();
         // Not before events are told: what happens in between would be missed.
-        let _ = changes.changed().await;
+        let mut changes = known.changes().await;
         loop {
             changes.mark_unchanged();
             let begun = Instant::now();
@@ -270,5 +280,24 @@ async fn asked_to_leave(state: &mut watch::Receiver<PipeState>) -> Duration {
             // It has ended, which the others find too and say more of.
             std::future::pending().await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_tells_of_changes_before_anybody_follows_them_is_followed_all_the_same() {
+        let known = Known::default();
+        assert!(known.changes().now_or_never().is_none(), "it tells of none yet");
+        known.changes.send_modify(|count| *count += 1);
+        let mut changes = known.changes().now_or_never().expect("it has told");
+        changes.mark_unchanged();
+        assert!(changes.changed().now_or_never().is_none());
+        known.changes.send_modify(|count| *count += 1);
+        assert!(changes.changed().now_or_never().is_some_and(|changed| changed.is_ok()));
     }
 }
