@@ -12,7 +12,14 @@ use crate::error::HeadError;
 /// # Errors
 /// [`HeadError::TooLarge`] if it would not fit a frame even without a body.
 pub fn put(out: &mut BytesMut, head: &impl Message) -> Result<(), HeadError> {
-    put_joined(out, head, &())
+    let start = out.len();
+    head.encode_length_delimited(out).expect("a BytesMut grows as needed");
+    let framed = out.len() - start;
+    if framed > MAX_PAYLOAD {
+        out.truncate(start);
+        return Err(HeadError::TooLarge(framed));
+    }
+    Ok(())
 }
 
 /// As [`put`], of a head in two parts: protobuf takes fields in any order, and

@@ -87,6 +87,11 @@ pub enum NameError {
 impl PeerName {
     /// Checks `text` and lower-cases it.
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        // Every call comes by here.
+        if is_plain(text) { Ok(Self(text.into())) } else { Self::parse_any(text) }
+    }
+
+    fn parse_any(text: &str) -> Result<Self, NameError> {
         let name = || text.to_owned();
         if text.is_empty() {
             return Err(NameError::Empty);
@@ -94,9 +99,7 @@ impl PeerName {
         if text.len() > MAX_NAME {
             return Err(NameError::TooLong(text.len()));
         }
-        // Every call comes by here, and most names are seen not to be one at a glance.
-        let may_be_address = text.contains(':') || text.ends_with(|c: char| c.is_ascii_digit());
-        if may_be_address && text.parse::<IpAddr>().is_ok() {
+        if text.parse::<IpAddr>().is_ok() {
             return Err(NameError::Address(name()));
         }
         if text.contains('*') {
@@ -160,6 +163,25 @@ impl PeerName {
         ServerName::try_from(self.0.to_string())
             .map_err(|_| NameError::NotAServerName(self.clone()))
     }
+}
+
+/// Whether a text is seen at one look to be a name in lower case, as most are. One that begins
+/// with a letter and has no colon is no address, and one that is no longer than a label has no
+/// label that is too long.
+fn is_plain(text: &str) -> bool {
+    let mut before = b'.';
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' => {}
+            b'-' if before != b'.' => {}
+            b'.' if !matches!(before, b'.' | b'-') => {}
+            _ => return false,
+        }
+        before = byte;
+    }
+    text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.len() <= MAX_LABEL
+        && !matches!(before, b'.' | b'-')
 }
 
 impl FromStr for PeerName {

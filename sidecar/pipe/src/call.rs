@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::body::RecvBody;
 use crate::error::{CallError, Why};
-use crate::handle::{Answer, Commands, Settled, SlotPermit};
+use crate::handle::{Answer, Settled, SlotPermit};
 use crate::room::BodySender;
 use crate::session::Command;
 
@@ -52,8 +52,7 @@ pub struct StartedCall {
 pub struct PendingReply {
     stream: u64,
     settled: oneshot::Receiver<Settled>,
-    commands: Commands,
-    /// Freed when the answer is over.
+    /// Freed when the answer is over; `None` once the answer's body holds it.
     slot: Option<SlotPermit>,
     /// No answer has come.
     open: bool,
@@ -61,13 +60,8 @@ pub struct PendingReply {
 
 impl PendingReply {
     /// Of a call that has been handed to the driver.
-    pub(crate) fn new(
-        stream: u64,
-        settled: oneshot::Receiver<Settled>,
-        commands: Commands,
-        slot: SlotPermit,
-    ) -> Self {
-        Self { stream, settled, commands, slot: Some(slot), open: true }
+    pub(crate) fn new(stream: u64, settled: oneshot::Receiver<Settled>, slot: SlotPermit) -> Self {
+        Self { stream, settled, slot: Some(slot), open: true }
     }
 
     /// Waits for the answer, at most until the call's deadline.
@@ -82,8 +76,9 @@ impl PendingReply {
         let body = match answer {
             Answer::Whole(bytes) => RecvBody::whole(bytes),
             Answer::Streamed(first, inbox) => {
-                let commands = self.commands.clone();
-                RecvBody::streamed(first, self.stream, inbox, commands, true, self.slot.take())
+                let slot = self.slot.take().expect("it is taken here only");
+                let commands = slot.commands.clone();
+                RecvBody::streamed(first, self.stream, inbox, commands, true, Some(slot))
             }
         };
         Ok(Reply { head: *head, body })
@@ -92,9 +87,9 @@ impl PendingReply {
 
 impl Drop for PendingReply {
     fn drop(&mut self) {
-        if self.open {
+        if let (true, Some(slot)) = (self.open, &self.slot) {
             let (stream, reason) = (self.stream, CancelReason::CallerGone);
-            self.commands.send(Command::Cancel { stream, reason, detail: String::new() });
+            slot.commands.send(Command::Cancel { stream, reason, detail: String::new() });
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use restpipe_proto::MAX_PAYLOAD;
 use restpipe_proto::head::{self, RequestTail};
 use restpipe_proto::pb::{CancelReason, GoAway, GoAwayReason, Hello, ReplyHead};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::Role;
 use crate::call::{Call, PendingReply, StartedCall};
@@ -57,35 +57,45 @@ pub(crate) enum Answer {
 }
 
 /// Sends commands to a driver; those for a pipe that ended go nowhere.
+///
+/// It is the one thing that calls and handlers hold of their pipe, and all that is shared is
+/// behind it: each further handle would be two more locked instructions a call.
 #[derive(Clone, Debug)]
-pub(crate) struct Commands(pub(crate) mpsc::UnboundedSender<ToDriver>);
+pub(crate) struct Commands(Arc<Shared>);
 
 impl Commands {
     pub(crate) fn send(&self, command: Command) {
         // A pipe that has ended has settled everything already.
-        let _ = self.0.send(match command {
+        let _ = self.push(match command {
             Command::HandlerDone { stream } => ToDriver::HandlerDone { stream },
             command => ToDriver::Session(Box::new(command)),
         });
+    }
+
+    /// # Errors
+    /// If the driver takes nothing any more.
+    pub(crate) fn push(&self, told: ToDriver) -> Result<(), NotSent> {
+        self.0.driver.send(told).map_err(|_| NotSent::Ended)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
     }
 }
 
 /// One taken stream of the peer.
 #[derive(Debug)]
 pub(crate) struct SlotPermit {
-    shared: Arc<Shared>,
-    permit: Option<OwnedSemaphorePermit>,
+    pub(crate) commands: Commands,
 }
 
 impl Drop for SlotPermit {
     fn drop(&mut self) {
-        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let owed = &self.shared.slots_owed;
+        let Shared { in_flight, slots, slots_owed, .. } = self.commands.shared();
+        in_flight.fetch_sub(1, Ordering::Relaxed);
         let pay = |owed: usize| owed.checked_sub(1);
-        if owed.try_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
-            && let Some(permit) = self.permit.take()
-        {
-            permit.forget();
+        if slots_owed.try_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_err() {
+            slots.add_permits(1);
         }
     }
 }
@@ -115,7 +125,9 @@ pub enum PipeState {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) role: Role,
-    pub(crate) slots: Arc<Semaphore>,
+    driver: mpsc::UnboundedSender<ToDriver>,
+    /// One for each stream that the peer takes; a [`SlotPermit`] gives its own back.
+    pub(crate) slots: Semaphore,
     /// Slots that the peer took back while they were in use.
     pub(crate) slots_owed: AtomicUsize,
     pub(crate) in_flight: AtomicUsize,
@@ -123,6 +135,8 @@ pub(crate) struct Shared {
     /// Events of both directions since the pipe came up.
     pub(crate) events: AtomicU64,
     pub(crate) usable: AtomicBool,
+    /// The peer has asked for another pipe.
+    pub(crate) replacing: AtomicBool,
     pub(crate) state: watch::Sender<PipeState>,
     pub(crate) peer: OnceLock<PeerInfo>,
     /// The peer's first word that it goes away. The state may have moved on
@@ -139,34 +153,35 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug)]
 pub struct PipeHandle {
     pub(crate) commands: Commands,
-    shared: Arc<Shared>,
 }
 
 impl PipeHandle {
-    pub(crate) fn new(role: Role, commands: mpsc::UnboundedSender<ToDriver>) -> Self {
+    pub(crate) fn new(role: Role, driver: mpsc::UnboundedSender<ToDriver>) -> Self {
         let shared = Shared {
             role,
-            slots: Arc::new(Semaphore::new(0)),
+            driver,
+            slots: Semaphore::new(0),
             slots_owed: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
             events: AtomicU64::new(0),
             usable: AtomicBool::new(false),
+            replacing: AtomicBool::new(false),
             state: watch::Sender::new(PipeState::Opening),
             peer: OnceLock::new(),
             farewell: OnceLock::new(),
             reload_failed: Mutex::default(),
             next: Mutex::new(role.first_stream()),
         };
-        Self { commands: Commands(commands), shared: Arc::new(shared) }
+        Self { commands: Commands(Arc::new(shared)) }
     }
 
     pub(crate) fn commands(&self) -> &Commands {
         &self.commands
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn shared(&self) -> &Shared {
+        self.commands.shared()
     }
 
     /// Waits until the peer's HELLO has come.
@@ -174,12 +189,12 @@ impl PipeHandle {
     /// # Errors
     /// Why the pipe ended instead.
     pub async fn opened(&self) -> Result<PeerInfo, Why> {
-        let mut state = self.shared.state.subscribe();
+        let mut state = self.shared().state.subscribe();
         loop {
             if let PipeState::Ended(why) = &*state.borrow_and_update() {
                 return Err(why.clone());
             }
-            if let Some(peer) = self.shared.peer.get() {
+            if let Some(peer) = self.shared().peer.get() {
                 return Ok(peer.clone());
             }
             if state.changed().await.is_err() {
@@ -190,42 +205,47 @@ impl PipeHandle {
 
     /// Follows the pipe's state.
     pub fn state(&self) -> watch::Receiver<PipeState> {
-        self.shared.state.subscribe()
+        self.shared().state.subscribe()
     }
 
     /// What the peer said of itself; `None` before its HELLO.
     pub fn peer(&self) -> Option<&PeerInfo> {
-        self.shared.peer.get()
+        self.shared().peer.get()
     }
 
     /// The peer's first word that it goes away, if it has said so.
     pub fn farewell(&self) -> Option<&GoAway> {
-        self.shared.farewell.get()
+        self.shared().farewell.get()
     }
 
     /// Whether new calls can be made.
     pub fn is_usable(&self) -> bool {
-        self.shared.usable.load(Ordering::Relaxed)
+        self.shared().usable.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer has asked for another pipe. Calls can still be made.
+    pub fn is_replacing(&self) -> bool {
+        self.shared().replacing.load(Ordering::Relaxed)
     }
 
     /// Calls of this side that wait for an answer.
     pub fn in_flight(&self) -> usize {
-        self.shared.in_flight.load(Ordering::Relaxed)
+        self.shared().in_flight.load(Ordering::Relaxed)
     }
 
     /// Events of the peer that are being handled.
     pub fn serving(&self) -> usize {
-        self.shared.serving.load(Ordering::Relaxed)
+        self.shared().serving.load(Ordering::Relaxed)
     }
 
     /// Events of both directions since the pipe came up.
     pub fn events(&self) -> u64 {
-        self.shared.events.load(Ordering::Relaxed)
+        self.shared().events.load(Ordering::Relaxed)
     }
 
     /// Whether both handles are of the same pipe.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.commands.0, &other.commands.0)
     }
 
     /// Makes a call. Returns once it is queued; waits for a free stream of
@@ -245,23 +265,21 @@ impl PipeHandle {
         let room = (!end).then(Arc::<Room>::default);
 
         let stream = {
-            let mut next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.shared().next.lock().unwrap_or_else(PoisonError::into_inner);
             let stream = *next;
             let tail = RequestTail::default();
             let request = Box::new(Request { stream, head, tail, body, end, deadline });
             if let Some(room) = room.as_ref().map(RoomOwner::new) {
-                let room = ToDriver::Room { stream, room };
-                self.commands.0.send(room).map_err(|_| NotSent::Ended)?;
+                self.commands.push(ToDriver::Room { stream, room })?;
             }
-            let call = ToDriver::Call { request, settle };
-            self.commands.0.send(call).map_err(|_| NotSent::Ended)?;
+            self.commands.push(ToDriver::Call { request, settle })?;
             *next += 2;
             stream
         };
-        let commands = self.commands.clone();
-        let body = room
-            .map(|room| BodySender::new(stream, room, commands.clone(), CancelReason::CallerGone));
-        let reply = PendingReply::new(stream, settled, commands, slot);
+        let body = room.map(|room| {
+            BodySender::new(stream, room, self.commands.clone(), CancelReason::CallerGone)
+        });
+        let reply = PendingReply::new(stream, settled, slot);
         Ok(StartedCall { body, reply })
     }
 
@@ -269,21 +287,22 @@ impl PipeHandle {
         if !self.is_usable() {
             return Err(self.not_usable().into());
         }
-        let slots = self.shared.slots.clone();
-        let permit = match slots.clone().try_acquire_owned() {
+        let Shared { slots, in_flight, events, .. } = self.shared();
+        let permit = match slots.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
-                let wait = tokio::time::timeout_at(until.into(), slots.acquire_owned());
+                let wait = tokio::time::timeout_at(until.into(), slots.acquire());
                 wait.await.map_err(|_| NotSent::Busy)?.map_err(|_| self.not_usable())?
             }
         };
-        self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.shared.events.fetch_add(1, Ordering::Relaxed);
-        Ok(SlotPermit { shared: self.shared.clone(), permit: Some(permit) })
+        permit.forget();
+        in_flight.fetch_add(1, Ordering::Relaxed);
+        events.fetch_add(1, Ordering::Relaxed);
+        Ok(SlotPermit { commands: self.commands.clone() })
     }
 
     fn not_usable(&self) -> NotSent {
-        match &*self.shared.state.borrow() {
+        match &*self.shared().state.borrow() {
             PipeState::Draining(_) => NotSent::Draining,
             _ => NotSent::Ended,
         }
@@ -293,7 +312,7 @@ impl PipeHandle {
     /// end too, unless the reason is [`GoAwayReason::Replace`].
     pub fn go_away(&self, reason: GoAwayReason, detail: &str, retry_after: Duration) {
         if reason != GoAwayReason::Replace {
-            self.shared.usable.store(false, Ordering::Relaxed);
+            self.shared().usable.store(false, Ordering::Relaxed);
         }
         self.commands.send(Command::GoAway { reason, detail: detail.to_owned(), retry_after });
     }
@@ -314,13 +333,13 @@ impl PipeHandle {
 
     /// Ends the pipe at once: open calls are lost.
     pub fn close(&self, why: &str) {
-        self.shared.usable.store(false, Ordering::Relaxed);
-        let _ = self.commands.0.send(ToDriver::Close(why.into()));
+        self.shared().usable.store(false, Ordering::Relaxed);
+        let _ = self.commands.push(ToDriver::Close(why.into()));
     }
 
     /// Waits until the pipe has ended.
     pub async fn ended(&self) -> Why {
-        let mut state = self.shared.state.subscribe();
+        let mut state = self.shared().state.subscribe();
         let ended = state.wait_for(|state| matches!(state, PipeState::Ended(_))).await;
         match ended.as_deref() {
             Ok(PipeState::Ended(why)) => why.clone(),
@@ -330,7 +349,7 @@ impl PipeHandle {
 
     /// Which side of the connection this is.
     pub fn role(&self) -> Role {
-        self.shared.role
+        self.shared().role
     }
 
     /// Tells the peer how many streams it may have open from now on.

@@ -83,7 +83,7 @@ impl Responder {
         let room = Arc::new(Room::default());
         let stream = self.stream;
         // If the driver is gone the sender finds its room closed.
-        let _ = self.commands.0.send(ToDriver::Room { stream, room: RoomOwner::new(&room) });
+        let _ = self.commands.push(ToDriver::Room { stream, room: RoomOwner::new(&room) });
         self.commands.send(Command::Reply {
             stream,
             head: Box::new(head),

@@ -15,7 +15,7 @@ mod pace;
 mod queue;
 mod window;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
@@ -52,7 +52,9 @@ pub struct Session {
     last_peer: u64,
     outgoing: HashMap<u64, OutgoingStream>,
     incoming: HashMap<u64, IncomingStream>,
-    deadlines: BTreeSet<(Instant, u64)>,
+    /// Until then no stream is due. One that has ended meanwhile leaves this as it is: most do,
+    /// long before they are due.
+    next_due: Option<Instant>,
     queue: Queue,
     outputs: VecDeque<Output>,
     /// What the last fill did; kept for its memory.
@@ -87,7 +89,7 @@ impl Session {
             last_peer: 0,
             outgoing: HashMap::default(),
             incoming: HashMap::default(),
-            deadlines: BTreeSet::new(),
+            next_due: None,
             queue,
             outputs: VecDeque::new(),
             sent: Vec::new(),
@@ -168,7 +170,6 @@ impl Session {
     pub fn is_idle(&self) -> bool {
         self.outgoing.is_empty()
             && self.incoming.is_empty()
-            && self.deadlines.is_empty()
             && self.queue.holds_no_stream()
             && self.budgets.pipe.left() == PIPE_BUDGET
     }
@@ -183,8 +184,7 @@ impl Session {
 
     /// When [`Self::on_timeout`] is due.
     pub fn deadline(&self) -> Instant {
-        let first = self.deadlines.first().map(|(first, _)| *first);
-        let others = [self.hello_due, self.pace.deadline(), first];
+        let others = [self.hello_due, self.pace.deadline(), self.next_due];
         others.into_iter().flatten().fold(self.heartbeat.deadline(), Instant::min)
     }
 
@@ -219,18 +219,32 @@ impl Session {
         if let Some(behind) = self.pace.on_timeout(now) {
             return Err(Why::TooSlow(behind));
         }
-        while let Some((due, stream)) = self.deadlines.first().copied() {
-            if due > now {
-                break;
-            }
-            self.deadlines.pop_first();
+        if self.next_due.is_some_and(|due| due <= now) {
+            self.on_due(now);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the stream that is due then is looked at.
+    fn watch(&mut self, due: Instant) {
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+    }
+
+    /// Looks at all streams, which are some hundreds at most.
+    fn on_due(&mut self, now: Instant) {
+        let calls = self.outgoing.iter().filter_map(|(stream, call)| Some((call.due?, *stream)));
+        let events = self.incoming.iter().filter_map(|(stream, event)| Some((event.due?, *stream)));
+        let (mut due, later): (Vec<_>, Vec<_>) =
+            calls.chain(events).partition(|(due, _)| *due <= now);
+        self.next_due = later.into_iter().map(|(due, _)| due).min();
+        due.sort_unstable();
+        for (_, stream) in due {
             if self.role.owns(stream) {
                 self.on_call_deadline(now, stream);
             } else {
                 self.on_handler_deadline(now, stream);
             }
         }
-        Ok(())
     }
 
     /// Carries out a command.
@@ -296,7 +310,7 @@ impl Session {
         self.queue.drop_streams();
         self.end_calls(why);
         self.end_handlers();
-        self.deadlines.clear();
+        self.next_due = None;
     }
 
     fn push_cancel(&mut self, stream: u64, reason: CancelReason, detail: String) {

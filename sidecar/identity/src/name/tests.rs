@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn refusal(text: &str) -> NameError {
@@ -95,4 +97,13 @@ fn a_name_that_tls_would_take_for_an_address_cannot_be_a_servers() {
     let name = |text: &str| PeerName::parse(text).expect("valid");
     assert!(name("hub.shop.servers.restpipe").to_server_name().is_ok());
     assert!(matches!(name("shop.1001").to_server_name(), Err(NameError::NotAServerName(_))));
+}
+
+proptest! {
+    #[test]
+    fn what_looks_like_a_name_at_one_look_is_one(text in "[a-cA0-1.:-]{0,8}|[a-b.-]{60,66}") {
+        if is_plain(&text) {
+            prop_assert_eq!(PeerName::parse_any(&text), Ok(PeerName(text.as_str().into())));
+        }
+    }
 }

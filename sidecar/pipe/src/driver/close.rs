@@ -86,7 +86,8 @@ impl<T> Driver<T> {
                 self.on_output(output);
             }
         }
-        let shared = self.handle.shared().clone();
+        let commands = self.handle.commands().clone();
+        let shared = commands.shared();
         shared.usable.store(false, Ordering::Relaxed);
         shared.state.send_replace(PipeState::Ended(why.clone()));
         shared.slots.close();

@@ -48,9 +48,11 @@ impl<T> Driver<T> {
             Output::StopBody { stream } => drop(self.rooms.remove(&stream)),
             Output::HeartbeatRtt(rtt) => self.service.on_heartbeat(rtt),
             Output::GoingAway(away) if away.reason() == GoAwayReason::Replace => {
-                self.handle.shared().state.send_if_modified(|state| {
+                let Shared { state, replacing, .. } = self.handle.shared();
+                state.send_if_modified(|state| {
                     let first = matches!(state, PipeState::Open);
                     if first {
+                        replacing.store(true, Ordering::Relaxed);
                         *state = PipeState::Replacing(away);
                     }
                     first
@@ -93,7 +95,8 @@ impl<T> Driver<T> {
 
     fn on_opened(&mut self, hello: Hello) {
         let streams = hello.limits.as_ref().map_or(0, |limits| limits.max_streams);
-        let shared = self.handle.shared().clone();
+        let commands = self.handle.commands().clone();
+        let shared = commands.shared();
         // It is set once: a second HELLO ends the pipe.
         let _ = shared.peer.set(PeerInfo { hello: Arc::new(hello) });
         self.limit_streams(streams);
@@ -109,7 +112,7 @@ impl<T> Driver<T> {
 
     fn limit_streams(&mut self, streams: u32) {
         let streams = streams.min(MAX_PEER_STREAMS);
-        let Shared { slots, slots_owed, .. } = &**self.handle.shared();
+        let Shared { slots, slots_owed, .. } = self.handle.shared();
         let before = std::mem::replace(&mut self.peer_streams, streams);
         if streams < before {
             let less = (before - streams) as usize;
@@ -142,10 +145,10 @@ impl<T> Driver<T> {
         };
         let responder = Responder::new(stream, commands.clone());
         let event = Incoming { head, body, deadline, responder };
-        let shared = self.handle.shared().clone();
-        shared.serving.fetch_add(1, Ordering::Relaxed);
-        let done = HandlerDone { stream, commands, shared };
-        self.handle.shared().events.fetch_add(1, Ordering::Relaxed);
+        let Shared { serving, events, .. } = commands.shared();
+        serving.fetch_add(1, Ordering::Relaxed);
+        events.fetch_add(1, Ordering::Relaxed);
+        let done = HandlerDone { stream, commands };
         // Made here and not in its task: what is spawned is moved five times.
         let handling = self.service.serve(event);
         let handler = tokio::spawn(async move {
@@ -183,12 +186,11 @@ impl<T> Driver<T> {
 struct HandlerDone {
     stream: u64,
     commands: Commands,
-    shared: Arc<Shared>,
 }
 
 impl Drop for HandlerDone {
     fn drop(&mut self) {
-        self.shared.serving.fetch_sub(1, Ordering::Relaxed);
+        self.commands.shared().serving.fetch_sub(1, Ordering::Relaxed);
         self.commands.send(Command::HandlerDone { stream: self.stream });
     }
 }

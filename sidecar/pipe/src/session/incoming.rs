@@ -25,7 +25,7 @@ pub(super) struct IncomingStream {
     pub(super) body_over: bool,
     /// When the caller's deadline passes; of an answer that goes on, when it
     /// is next looked at.
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
     /// The handler has answered, or was stopped: nothing more is to be said.
     settled: bool,
     /// All of the reply has been sent, or never will be.
@@ -105,7 +105,7 @@ impl Session {
             self.push_credit(stream, credit);
         }
         if let Some(due) = due {
-            self.deadlines.insert((due, stream));
+            self.watch(due);
         }
         let event = IncomingStream {
             window,
@@ -176,22 +176,17 @@ impl Session {
             return;
         };
         event.settled = true;
-        if let Some(due) = event.due.take() {
-            self.deadlines.remove(&(due, stream));
-        }
-        if !end {
-            event.due = Some(now + CREDIT_STALL);
-            self.deadlines.insert((now + CREDIT_STALL, stream));
-        }
+        event.due = (!end).then(|| now + CREDIT_STALL);
         self.queue.reply(stream, head, body, end, event.reply_credit.into());
+        if let Some(due) = event.due {
+            self.watch(due);
+        }
     }
 
     pub(super) fn on_reply_end_sent(&mut self, stream: u64) {
         if let Some(event) = self.incoming.get_mut(&stream) {
             event.reply_ended = true;
-            if let Some(due) = event.due.take() {
-                self.deadlines.remove(&(due, stream));
-            }
+            event.due = None;
             self.finish_event(stream);
         }
     }
@@ -220,9 +215,6 @@ impl Session {
         }
         if let Some(event) = self.incoming.remove(&stream) {
             self.budgets.release(event.charge);
-            if let Some(due) = event.due {
-                self.deadlines.remove(&(due, stream));
-            }
         }
     }
 
@@ -250,9 +242,7 @@ impl Session {
         event.settled = true;
         event.reply_ended = true;
         let late_data = !std::mem::replace(&mut event.body_over, true);
-        if let Some(due) = event.due.take() {
-            self.deadlines.remove(&(due, stream));
-        }
+        event.due = None;
         self.queue.forget(stream);
         self.push_cancel(stream, reason, detail);
         if late_data {
@@ -267,9 +257,7 @@ impl Session {
         event.settled = true;
         let answered = std::mem::replace(&mut event.reply_ended, true);
         event.body_over = true;
-        if let Some(due) = event.due.take() {
-            self.deadlines.remove(&(due, stream));
-        }
+        event.due = None;
         self.queue.forget(stream);
         self.outputs.push_back(if answered {
             // The caller has its answer; what the handler does now is its own.
@@ -290,9 +278,9 @@ impl Session {
             let starved = self.queue.starved(stream);
             if starved.is_none() || starved != event.starved_at {
                 event.starved_at = starved;
-                event.due = Some(now + CREDIT_STALL);
-                self.deadlines.insert((now + CREDIT_STALL, stream));
-                return;
+                let due = now + CREDIT_STALL;
+                event.due = Some(due);
+                return self.watch(due);
             }
             detail = format!("no credit for the rest of the answer came for {CREDIT_STALL:?}");
         }

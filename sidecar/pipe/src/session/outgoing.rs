@@ -25,8 +25,8 @@ pub(super) struct OutgoingStream {
     /// All of the request has been sent, or is not wanted.
     request_ended: bool,
     pub(super) window: Window,
-    /// When the reply is due; later, when the consumer is next looked at.
-    due: Instant,
+    /// When the reply is due; while it comes, when the consumer is next looked at.
+    pub(super) due: Option<Instant>,
     /// Bytes of the reply that the consumer has taken.
     pub(super) consumed: u64,
     /// The same, when it was last looked at.
@@ -64,12 +64,12 @@ impl Session {
             reply_ended: false,
             request_ended: false,
             window,
-            due: deadline,
+            due: Some(deadline),
             consumed: 0,
             consumed_before: 0,
         };
         self.outgoing.insert(stream, call);
-        self.deadlines.insert((deadline, stream));
+        self.watch(deadline);
         self.queue.request(request, INITIAL_CREDIT.into());
     }
 
@@ -77,15 +77,9 @@ impl Session {
         self.outputs.push_back(Output::Failed { stream, error });
     }
 
-    fn close_call(&mut self, stream: u64) -> Option<OutgoingStream> {
-        let call = self.outgoing.remove(&stream)?;
-        self.deadlines.remove(&(call.due, stream));
-        Some(call)
-    }
-
     /// Takes a call off the books for a reason of this side.
     fn drop_call(&mut self, stream: u64, reason: CancelReason, detail: String) {
-        let Some(call) = self.close_call(stream) else { return };
+        let Some(call) = self.outgoing.remove(&stream) else { return };
         let waiting = self.queue.forget(stream);
         if !waiting && !call.is_over() {
             self.push_cancel(stream, reason, detail);
@@ -116,7 +110,7 @@ impl Session {
     pub(super) fn finish_call(&mut self, stream: u64) {
         let done = |call: &OutgoingStream| call.is_over() && !call.window.is_waiting();
         if self.outgoing.get(&stream).is_some_and(done)
-            && let Some(call) = self.close_call(stream)
+            && let Some(call) = self.outgoing.remove(&stream)
         {
             call.window.close(&self.budgets);
         }
@@ -151,11 +145,12 @@ impl Session {
         let end = flags.is_end();
         call.replied = true;
         call.reply_ended = end;
-        self.deadlines.remove(&(call.due, stream));
+        call.due = None;
         if !end {
-            call.due = now + BODY_STALL;
-            self.deadlines.insert((call.due, stream));
+            let due = now + BODY_STALL;
+            call.due = Some(due);
             let credit = call.window.grant(now, self.heartbeat.rtt(), &self.budgets);
+            self.watch(due);
             self.push_credit(stream, credit);
         }
         self.outputs.push_back(Output::Reply { stream, head: Box::new(head), body, end });
@@ -214,7 +209,7 @@ impl Session {
             }
             return;
         }
-        if let Some(call) = self.close_call(stream) {
+        if let Some(call) = self.outgoing.remove(&stream) {
             self.queue.forget(stream);
             call.window.close(&self.budgets);
             self.fail(stream, CallError::from_cancel(reason, cancel.detail));
@@ -227,9 +222,9 @@ impl Session {
             let stalled = call.window.is_waiting() && call.consumed == call.consumed_before;
             call.consumed_before = call.consumed;
             if !stalled {
-                call.due = now + BODY_STALL;
-                self.deadlines.insert((call.due, stream));
-                return;
+                let due = now + BODY_STALL;
+                call.due = Some(due);
+                return self.watch(due);
             }
             let detail = format!("the caller took nothing of the reply for {BODY_STALL:?}");
             self.drop_call(stream, CancelReason::CallerGone, detail.clone());
@@ -252,7 +247,7 @@ impl Session {
             .collect();
         refused.sort_unstable();
         for stream in refused {
-            let Some(call) = self.close_call(stream) else { continue };
+            let Some(call) = self.outgoing.remove(&stream) else { continue };
             self.queue.forget(stream);
             call.window.close(&self.budgets);
             let error = if call.sent {

@@ -6,11 +6,11 @@ use bytes::{Bytes, BytesMut};
 use restpipe_pipe::limits::{BODY_STALL, CREDIT_STALL, FRAME_PATIENCE, HEARTBEAT, MIN_FRAME_RATE};
 use restpipe_pipe::pb::{CancelReason, GoAway, GoAwayReason, RequestHead};
 use restpipe_pipe::session::{Command, Output};
-use restpipe_pipe::{PipeConfig, Role, Why};
+use restpipe_pipe::{CallError, PipeConfig, Role, Why};
 use restpipe_proto::{Class, Flags, Frame, Kind, MAX_PAYLOAD, head};
 
 use crate::harness::zeros;
-use crate::raw::{Raw, request};
+use crate::raw::{Raw, reply, request};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -194,4 +194,30 @@ fn an_answer_that_gets_credit_now_and_then_or_has_some_left_goes_on_for_ever() {
 fn whoever_looks_after_its_streams_gives_up_before_the_sender_does() {
     assert!(CREDIT_STALL >= 2 * BODY_STALL);
     assert!(FRAME_PATIENCE >= 2 * PipeConfig::default().heartbeat);
+}
+
+#[test]
+fn calls_that_ended_long_before_they_were_due_leave_the_others_their_time() {
+    let mut raw = Raw::opened(Role::Dialer);
+    let start = raw.now;
+    let mut failed = Vec::new();
+    for second in 0..80 {
+        raw.now = start + second * SECOND;
+        raw.session.on_bytes(raw.now, 1, 0);
+        raw.session.on_timeout(raw.now).expect("the peer is alive");
+        // Each is due after 60 s, and all but one are answered at once.
+        let stream = 2 * u64::from(second) + 1;
+        raw.call(stream, true);
+        raw.sent();
+        if second != 10 {
+            raw.feed(Kind::Rep, stream, true, reply(b"")).expect("an answer");
+        }
+        assert!(raw.session.deadline() > raw.now);
+        let over = raw.outputs().into_iter().filter_map(|output| match output {
+            Output::Failed { stream, error } => Some((second, stream, error)),
+            _ => None,
+        });
+        failed.extend(over);
+    }
+    assert_eq!(failed, [(70, 21, CallError::Deadline)]);
 }
