@@ -49,7 +49,15 @@ impl Verb {
 
     /// The verb of an HTTP method, if it is one of these.
     pub fn from_method(method: &http::Method) -> Option<Self> {
-        Self::ALL.into_iter().find(|verb| verb.as_str() == method.as_str())
+        Some(match *method {
+            http::Method::GET => Self::Get,
+            http::Method::HEAD => Self::Head,
+            http::Method::POST => Self::Post,
+            http::Method::PUT => Self::Put,
+            http::Method::DELETE => Self::Delete,
+            http::Method::PATCH => Self::Patch,
+            _ => return None,
+        })
     }
 
     /// As HTTP writes it.

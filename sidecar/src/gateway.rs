@@ -1,8 +1,8 @@
 //! The gateway: plain HTTP on localhost, in front of the pipe.
 //!
-//! The way of a request: [`serve`] (sockets) -> [`framing`] (where it ends) ->
-//! [`guard`] (who may ask) -> [`path`] -> [`own`] endpoints, or [`call`] over a
-//! pipe -> [`answer`].
+//! The way of a request: [`serve`] (sockets) and [`turns`] (how long it may
+//! take to come) -> [`framing`] (where it ends) -> [`guard`] (who may ask) ->
+//! [`path`] -> [`own`] endpoints, or [`call`] over a pipe -> [`answer`].
 
 mod answer;
 mod body;
@@ -15,16 +15,15 @@ mod problem;
 mod request;
 mod serve;
 mod source;
+mod turns;
 mod upload;
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use body::GatewayBody;
@@ -63,10 +62,30 @@ pub struct Gateway {
     recorder: Recorder,
     guard: Guard,
     limits: GatewayLimits,
-    requests: Semaphore,
+    /// Events that wait for their answer.
+    in_flight: AtomicUsize,
     draining: AtomicBool,
     /// Ends what would not end by itself: event streams.
     stop: CancellationToken,
+}
+
+/// One of the events that wait for their answer.
+struct InFlight<'a> {
+    all: &'a AtomicUsize,
+    /// How many there were without it.
+    before: usize,
+}
+
+impl<'a> InFlight<'a> {
+    fn new(all: &'a AtomicUsize) -> Self {
+        Self { all, before: all.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What is known of the connection that a request came on.
@@ -92,8 +111,8 @@ impl Gateway {
             presence,
             recorder,
             guard: Guard::new(hosts),
-            requests: Semaphore::new(limits.requests),
             limits,
+            in_flight: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
         }
@@ -107,14 +126,14 @@ impl Gateway {
 
     /// Events that wait for their answer.
     pub fn in_flight(&self) -> usize {
-        self.limits.requests - self.requests.available_permits()
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn handle(
         self: Arc<Self>,
         via: Via,
         request: Request<Incoming>,
-    ) -> Result<Response<GatewayBody>, Infallible> {
+    ) -> Response<GatewayBody> {
         let is_head = request.method() == http::Method::HEAD;
         // It stays here: what is handed on by value is moved in every step.
         let mut request = Upload::within(request);
@@ -128,7 +147,7 @@ impl Gateway {
         if is_head {
             response.body_mut().empty();
         }
-        Ok(response)
+        response
     }
 
     async fn answer(
@@ -149,13 +168,14 @@ impl Gateway {
                 if self.draining.load(Ordering::Relaxed) {
                     return Err(Problem::new(ProblemCode::Draining, "this node is stopping"));
                 }
-                let Ok(_turn) = self.requests.try_acquire() else {
+                let event = InFlight::new(&self.in_flight);
+                if event.before >= self.limits.requests {
                     let detail = format!(
                         "{} requests are waiting already: fewer at once, or raise --max-requests",
                         self.limits.requests
                     );
                     return Err(Problem::new(ProblemCode::Busy, detail));
-                };
+                }
                 Ok(self.event(target, path, request).await)
             }
         }

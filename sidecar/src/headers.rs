@@ -75,54 +75,74 @@ fn header(name: &HeaderName, value: &HeaderValue) -> pb::Header {
 /// If one is no header.
 pub(crate) fn from_wire(wire: Vec<pb::Header>, more: usize) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::with_capacity(wire.len() + more);
-    let mut named = HeaderMap::new();
+    let mut connection = HeaderMap::new();
     for pb::Header { name, value } in wire {
-        let parsed = HeaderName::from_bytes(name.as_bytes());
-        let name = parsed.map_err(|_| "a header's name is none that HTTP allows".to_owned())?;
+        let name = name_of(&name)?;
         let value = HeaderValue::from_maybe_shared(value)
             .map_err(|_| format!("the value of {name} is none that HTTP allows"))?;
         if crosses(&name) {
             headers.append(name, value);
         } else if name == CONNECTION {
-            named.append(name, value);
+            connection.append(name, value);
         }
     }
-    for name in named_by_connection(&named) {
-        headers.remove(name);
+    if !connection.is_empty() {
+        for name in named_by_connection(&connection) {
+            headers.remove(name);
+        }
     }
     Ok(headers)
 }
 
-/// The trace that a request is in; one that is in none gets its own, not
-/// sampled, so that the logs of both nodes can be put together.
-pub(crate) fn trace_of(headers: &HeaderMap) -> HeaderValue {
-    headers.get(TRACEPARENT).cloned().unwrap_or_else(new_trace)
+fn name_of(text: &str) -> Result<HeaderName, String> {
+    // Every request has it, and what is known need be neither checked nor copied.
+    if text == TRACEPARENT.as_str() {
+        return Ok(TRACEPARENT);
+    }
+    HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| "a header's name is none that HTTP allows".to_owned())
 }
 
-fn new_trace() -> HeaderValue {
+/// The trace that a request is in; one that is in none gets its own, not
+/// sampled, so that the logs of both nodes can be put together.
+pub(crate) fn trace_of(headers: &HeaderMap) -> Bytes {
+    let given = headers.get(TRACEPARENT).map(|trace| Bytes::copy_from_slice(trace.as_bytes()));
+    given.unwrap_or_else(new_trace)
+}
+
+fn new_trace() -> Bytes {
     // Neither id may be zero (W3C Trace Context, section 3.2.2).
     let (trace, span) = (rand::random::<u128>() | 1, rand::random::<u64>() | 1);
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
     put_hex(&mut text[3..35], &trace.to_be_bytes());
     put_hex(&mut text[36..52], &span.to_be_bytes());
-    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+    Bytes::copy_from_slice(&text)
 }
 
 /// Sees to it that headers say in which trace they are: their `Connection` may
 /// have named even that.
-pub(crate) fn put_trace(wire: &mut Vec<pb::Header>, trace: &HeaderValue) {
+pub(crate) fn put_trace(wire: &mut Vec<pb::Header>, trace: Bytes) {
     if !wire.iter().any(|header| header.name == TRACEPARENT.as_str()) {
-        wire.push(header(&TRACEPARENT, trace));
+        wire.push(pb::Header { name: TRACEPARENT.as_str().to_owned(), value: trace });
     }
 }
 
-/// Two digits for each byte; `format!` takes ten times as long, and every call
-/// comes by here.
-fn put_hex(digits: &mut [u8], bytes: &[u8]) {
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+    let mut all = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        all[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    all
+};
+
+/// `format!` takes ten times as long, and every call comes by here.
+fn put_hex(digits: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = HEX[usize::from(*byte)];
     }
 }
 
@@ -174,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_request_in_no_trace_gets_one_that_is_well_formed_and_its_own() {
-        let made = || trace_of(&HeaderMap::new()).to_str().expect("text").to_owned();
+        let made = || String::from_utf8(trace_of(&HeaderMap::new()).into()).expect("text");
         let (first, second) = (made(), made());
         assert_ne!(first, second);
         let parts: Vec<&str> = first.split('-').collect();
@@ -194,7 +214,7 @@ mod tests {
         headers.insert(TRACEPARENT, HeaderValue::from_static("theirs"));
         let crossing = |headers: &HeaderMap| {
             let mut wire = to_wire(headers);
-            put_trace(&mut wire, &trace_of(headers));
+            put_trace(&mut wire, trace_of(headers));
             wire
         };
         let once = [header(&TRACEPARENT, &HeaderValue::from_static("theirs"))];

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use restpipe_pipe::clock::now;
 use restpipe_pipe::pb::{GoAwayReason, Hello};
-use restpipe_pipe::{PipeHandle, PipeState, Role};
+use restpipe_pipe::{PipeHandle, Role};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
@@ -133,14 +133,18 @@ impl Router {
             let usable = |peer: &&Arc<Peer>| peer.pipe.is_usable();
             let least = |peer: &&Arc<Peer>| {
                 let pausing = peer.refusals.is_pausing(now);
-                (pausing, is_replacing(&peer.pipe), peer.pipe.in_flight())
+                (pausing, peer.pipe.is_replacing(), peer.pipe.in_flight())
             };
             let pipes = match target {
                 Target::Server => table.peers.get(SERVER),
                 Target::Client(name) => table.peers.get(name),
                 Target::Address(address) => table.addresses.get(&address.to_canonical()),
             };
-            pipes?.iter().filter(usable).min_by_key(least).cloned()
+            let mut usable = pipes?.iter().filter(usable);
+            let first = usable.next()?;
+            // Mostly there is one, and nothing to be compared.
+            let Some(second) = usable.next() else { return Some(first.clone()) };
+            [first, second].into_iter().chain(usable).min_by_key(least).cloned()
         })
     }
 
@@ -313,10 +317,6 @@ fn replace(old: &Arc<Peer>, new: &Arc<Peer>) {
         old.pipe.go_away(GoAwayReason::Replaced, detail, Duration::ZERO);
         old.pipe.close("another process of the instance has connected");
     }
-}
-
-fn is_replacing(pipe: &PipeHandle) -> bool {
-    matches!(&*pipe.state().borrow(), PipeState::Replacing(_))
 }
 
 fn remove(addresses: &mut HashMap<IpAddr, Vec<Arc<Peer>>>, address: &IpAddr, peer: &Arc<Peer>) {

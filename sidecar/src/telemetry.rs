@@ -13,6 +13,7 @@ use restpipe_pipe::error::cancel_word;
 use restpipe_pipe::{Outcome, Why, pb::CancelReason};
 
 pub use log::init as init_log;
+use metrics::Direction;
 pub use metrics::Metrics;
 pub use statsd::{FLUSH_EVERY, Statsd};
 
@@ -93,7 +94,7 @@ impl Recorder {
 
     /// A call of this node ended.
     pub fn called(&self, verb: Verb, outcome: Outcome, word: &'static str, took: Duration) {
-        self.metrics.event("out", verb.as_str(), outcome, word, took);
+        self.metrics.event(Direction::Out, Some(verb), outcome, word, took);
         if let Some(statsd) = &self.statsd {
             statsd.tick("message.send.tick");
             statsd.timing("message.send.timing", took);
@@ -102,7 +103,7 @@ impl Recorder {
 
     /// An event of a peer was handled.
     pub fn served(&self, verb: Verb, noun: &str, served: Served, took: Duration) {
-        self.metrics.event("in", verb.as_str(), served.outcome, served.word, took);
+        self.metrics.event(Direction::In, Some(verb), served.outcome, served.word, took);
         if let Some(statsd) = &self.statsd {
             statsd.tick("message.receive.tick");
             statsd.timing("message.receive.handle.timing", took);
@@ -113,7 +114,7 @@ impl Recorder {
     /// An event of a peer made no sense, so that not even its verb is known.
     pub fn invalid(&self, took: Duration) {
         let word = cancel_word(CancelReason::RefusedInvalid);
-        self.metrics.event("in", "none", Outcome::Refused, word, took);
+        self.metrics.event(Direction::In, None, Outcome::Refused, word, took);
     }
 
     /// An event of a peer was refused by its pipe: its head was none, or there

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod idle;
+mod stamp;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -29,6 +30,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use self::ahead::{AppIo, Waiting, WaitingReply};
 use self::idle::Idle;
+use self::stamp::Stamps;
 use super::Answer;
 use crate::event::{CODE_OK, Event, EventBody, Reply, ReplyBody, StreamError};
 use crate::headers;
@@ -57,6 +59,7 @@ pub struct AppClient {
     host: HeaderValue,
     idle: Arc<AppConnections>,
     waiting: Waiting,
+    stamps: Stamps,
 }
 
 /// Those that wait for the next event.
@@ -77,12 +80,9 @@ impl AppConnection {
     /// Runs `future` and, beside it, the connection.
     async fn drive<F: Future>(&mut self, mut future: Pin<&mut F>) -> F::Output {
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(output);
-            }
-            self.poll_driver(cx);
             // What the connection has just read or written may be what the
             // future waits for.
+            self.poll_driver(cx);
             future.as_mut().poll(cx)
         })
         .await
@@ -122,7 +122,13 @@ impl AppClient {
         };
         // Every host that the settings take is a header value.
         let host = HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost"));
-        Self { address, host, idle: Arc::default(), waiting: Waiting::default() }
+        Self {
+            address,
+            host,
+            idle: Arc::default(),
+            waiting: Waiting::default(),
+            stamps: Stamps::default(),
+        }
     }
 
     pub(super) async fn answer(&self, event: Box<Event>) -> Answer {
@@ -216,9 +222,10 @@ impl AppClient {
         if !event.mime.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::try_from(event.mime)?);
         }
-        if let Some(left) = event.deadline.and_then(|at| at.checked_duration_since(now())) {
-            let at = humantime::format_rfc3339_millis(SystemTime::now() + left);
-            headers.insert(DEADLINE, HeaderValue::try_from(at.to_string())?);
+        if let Some(left) = event.deadline.and_then(|at| at.checked_duration_since(now()))
+            && let Some(stamp) = self.stamps.of(SystemTime::now() + left)
+        {
+            headers.insert(DEADLINE, stamp);
         }
         Ok(request)
     }

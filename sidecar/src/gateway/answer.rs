@@ -7,7 +7,7 @@ use restpipe_pipe::{CallError, Outcome, Reply};
 
 use super::body::{GatewayBody, PipeBody};
 use super::problem::Problem;
-use crate::event::Verb;
+use crate::event::{CODE_OK, Verb};
 use crate::headers::{self, OUTCOME, RETURN_CODE};
 
 /// Headers that an answer has beside those of the reply.
@@ -34,7 +34,11 @@ pub(super) fn of_reply(verb: Verb, reply: Reply) -> Result<(Response<GatewayBody
             .map_err(|_| bad("the content type is no header value".to_owned()))?;
         headers.insert(CONTENT_TYPE, mime);
     }
-    headers.insert(RETURN_CODE, HeaderValue::from(head.code));
+    let code = match head.code {
+        CODE_OK => HeaderValue::from_static("0"),
+        code => code.into(),
+    };
+    headers.insert(RETURN_CODE, code);
     headers.insert(OUTCOME, HeaderValue::from_static(Outcome::Executed.word()));
     // What a handler calls text is not to be guessed into a web page.
     headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::OptionFuture;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use restpipe_pipe::clock::{fraction, now};
 use restpipe_pipe::pb::CancelReason;
 use restpipe_pipe::{Call, CallError, NotSent, Outcome, Reply, StartedCall};
@@ -43,11 +43,10 @@ impl Gateway {
     ) -> Response<GatewayBody> {
         let started = now();
         let trace = headers::trace_of(request.headers());
-        let traceparent = headers::text(Some(&trace));
-        let span = debug_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent);
+        let span = debug_span!("call", target = %Name(&target), verb = %request.method(), noun = %path.noun, traceparent = %trace.escape_ascii());
         async {
             let verb = Verb::from_method(request.method());
-            let result = self.exchange(&target, path, request, &trace).await;
+            let result = self.exchange(&target, path, request, trace).await;
             let (outcome, word) = match &result {
                 Ok((_, code)) => (Outcome::Executed, code_word(*code)),
                 Err(problem) => (problem.outcome, problem.code.word()),
@@ -70,7 +69,7 @@ impl Gateway {
         target: &Target,
         path: EventPath,
         request: &mut Request<Upload>,
-        trace: &HeaderValue,
+        trace: Bytes,
     ) -> Result<(Response<GatewayBody>, u32), Problem> {
         let asked = Asked::of(request, path, trace, &self.limits, now())?;
         let verb = asked.verb;

@@ -113,6 +113,10 @@ pub fn parse(path: &str) -> Result<Route, PathError> {
 }
 
 fn target(raw: &str) -> Result<Target, PathError> {
+    // A name as it should be needs no decoding.
+    if let Ok(name) = PeerName::parse(raw) {
+        return Ok(Target::Client(name.into()));
+    }
     let host = decode(raw)?;
     match PeerName::parse(&host) {
         Ok(name) => Ok(Target::Client(name.into())),
@@ -127,6 +131,9 @@ fn target(raw: &str) -> Result<Target, PathError> {
 }
 
 fn event_path(raw: &str) -> Result<EventPath, PathError> {
+    if is_plain_noun(raw) {
+        return Ok(EventPath { noun: raw.to_owned(), args: Vec::new() });
+    }
     let (noun, args) = match raw.as_bytes().windows(2).position(|two| two == b"//") {
         Some(at) => (&raw[..at], Some(&raw[at + 2..])),
         None => (raw, None),
@@ -144,6 +151,21 @@ fn event_path(raw: &str) -> Result<EventPath, PathError> {
         return Err(PathError::TooManyArgs);
     }
     Ok(EventPath { noun, args })
+}
+
+/// Whether a noun without arguments is seen at one look to be in order, as
+/// most are: segments of letters, digits, `-` and `_`.
+fn is_plain_noun(raw: &str) -> bool {
+    let mut before = b'/';
+    for byte in raw.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {}
+            b'/' if before != b'/' => {}
+            _ => return false,
+        }
+        before = byte;
+    }
+    before != b'/' && raw.len() <= MAX_NOUN
 }
 
 fn decode_noun(raw: &str) -> Result<String, PathError> {
@@ -205,6 +227,9 @@ pub fn check_segment(segment: &str) -> Result<(), PathError> {
 /// # Errors
 /// If no gateway would have let it through.
 pub fn check_noun(noun: &str) -> Result<(), PathError> {
+    if is_plain_noun(noun) {
+        return Ok(());
+    }
     if noun.is_empty() {
         return Err(PathError::NoNoun);
     }
@@ -300,6 +325,15 @@ mod tests {
             let encode = |arg: &String| percent_encoding::utf8_percent_encode(arg, percent_encoding::NON_ALPHANUMERIC).to_string();
             let path = format!("/server/cat//{}", args.iter().map(encode).collect::<Vec<_>>().join("/"));
             prop_assert_eq!(event(&path), Ok(("cat".to_owned(), args)));
+        }
+
+        #[test]
+        fn what_looks_like_a_noun_at_one_look_is_one(raw in "[a-bZ0_/.%-]{0,8}") {
+            if is_plain_noun(&raw) {
+                let segments = raw.split('/');
+                prop_assert!(segments.clone().all(|part| !part.is_empty() && check_segment(part) == Ok(())));
+                prop_assert_eq!(decode_noun(&raw), Ok(raw));
+            }
         }
 
         #[test]

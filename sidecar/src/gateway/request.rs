@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::Request;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
 use restpipe_pipe::pb::RequestHead;
 
 use super::GatewayLimits;
@@ -32,7 +33,7 @@ impl Asked {
     pub(super) fn of<B>(
         request: &Request<B>,
         path: EventPath,
-        trace: &HeaderValue,
+        trace: Bytes,
         limits: &GatewayLimits,
         now: Instant,
     ) -> Result<Self, Problem> {
@@ -139,7 +140,7 @@ mod tests {
         let request = request.body(()).expect("a request");
         let path = EventPath { noun: "time".into(), args: Vec::new() };
         let now = Instant::now();
-        let asked = Asked::of(&request, path, &HeaderValue::from_static("-"), &LIMITS, now)
+        let asked = Asked::of(&request, path, Bytes::from_static(b"-"), &LIMITS, now)
             .map_err(|problem| problem.code.status().as_u16())?;
         Ok(((asked.deadline - now).as_millis() as u64, (asked.wait_until - now).as_millis() as u64))
     }

@@ -1,14 +1,17 @@
 //! The gateway's sockets.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use restpipe_config::BindAddress;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
@@ -18,13 +21,14 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::framing::Strict;
+use super::turns::{Ending, Patience, Turns};
 use super::{Gateway, ProblemCode, Via};
 use crate::accept::{self, AcceptBackoff};
 use crate::io::Io;
 
 /// The head of a request is here within this time after its connection was
 /// opened or the last answer given; then the connection is closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Header fields of one request.
 const MAX_HEADERS: usize = 100;
@@ -35,6 +39,9 @@ const MAX_BUFFER: usize = 64 * 1024;
 /// Sockets may be used by whoever reaches them, as the TCP gateway may; the
 /// directory that a socket lies in is where access is decided.
 const SOCKET_MODE: u32 = 0o666;
+
+/// What a head that did not come in time is counted as.
+const HEAD_TIMEOUT_WORD: &str = "head-timeout";
 
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -120,6 +127,7 @@ impl BoundGateway {
         stop: CancellationToken,
     ) {
         let tracker = TaskTracker::new();
+        let ending = Arc::new(Ending::default());
         let mut backoff = AcceptBackoff::default();
         loop {
             let accepted = tokio::select! {
@@ -129,9 +137,9 @@ impl BoundGateway {
             match accepted {
                 Ok((io, via, permit)) => {
                     backoff.reset();
-                    let (gateway, stop) = (gateway.clone(), stop.clone());
+                    let (gateway, ending) = (gateway.clone(), ending.clone());
                     tracker.spawn(async move {
-                        serve(io, via, gateway, stop).await;
+                        serve(io, via, gateway, &ending).await;
                         drop(permit);
                     });
                 }
@@ -139,6 +147,7 @@ impl BoundGateway {
             }
         }
         drop(self.listener);
+        ending.begin();
         tracker.close();
         tracker.wait().await;
     }
@@ -171,41 +180,71 @@ pub async fn serve_stream<T>(io: T, gateway: Arc<Gateway>, stop: CancellationTok
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    serve(io, Via { tcp: false }, gateway, stop).await;
+    let ending = Ending::default();
+    let mut served = pin!(serve(io, Via { tcp: false }, gateway, &ending));
+    tokio::select! {
+        () = &mut served => return,
+        () = stop.cancelled() => ending.begin(),
+    }
+    served.await;
 }
 
-async fn serve<T>(io: T, via: Via, gateway: Arc<Gateway>, stop: CancellationToken)
+async fn serve<T>(io: T, via: Via, gateway: Arc<Gateway>, ending: &Ending)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let recorder = gateway.recorder.clone();
-    let service = service_fn(move |request| gateway.clone().handle(via, request));
+    let turns = Arc::new(Turns::default());
+    let begun = turns.clone();
+    let service = service_fn(move |request| {
+        let (gateway, turn) = (gateway.clone(), begun.begin());
+        async move { Ok::<_, Infallible>(turn.answer(gateway.handle(via, request).await)) }
+    });
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // Measured here: see `turns`.
+        .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(Strict::new(io)), service);
-    let result = tokio::select! {
-        result = &mut connection => result,
-        () = stop.cancelled() => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+    let (mut patience, mut is_ending, mut told) = (Patience::default(), ending.waiter(), false);
+    let mut task = Waker::noop().clone();
+    let result = std::future::poll_fn(|cx| {
+        let moved = !task.will_wake(cx.waker());
+        if moved {
+            task.clone_from(cx.waker());
         }
-    };
-    let Err(error) = result else { return };
+        let mut polled = Pin::new(&mut connection).poll(cx);
+        if polled.is_pending() && !told && is_ending(cx, moved) {
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            polled = Pin::new(&mut connection).poll(cx);
+        }
+        match polled {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => patience.poll(cx, moved, &turns).map(|()| None),
+        }
+    })
+    .await;
     let parts = connection.into_parts();
     let io = parts.io.into_inner();
-    debug!(%error, doubt = io.doubt(), "gateway connection ended");
-    // hyper has answered it.
-    if error.is_parse_too_large() {
-        recorder.refused(ProblemCode::HeadersTooLarge.word());
-    } else if error.is_parse() {
-        recorder.refused(ProblemCode::BadRequest.word());
-    }
-    // A connection that was only idle is closed without a word: an answer
-    // there would be taken for that to the next request.
-    if error.is_timeout() && !parts.read_buf.is_empty() {
-        let _ = io.into_inner().write_all(TOO_SLOW).await;
+    match result {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            debug!(%error, doubt = io.doubt(), "gateway connection ended");
+            // hyper has answered it.
+            if error.is_parse_too_large() {
+                recorder.refused(ProblemCode::HeadersTooLarge.word());
+            } else if error.is_parse() {
+                recorder.refused(ProblemCode::BadRequest.word());
+            }
+        }
+        // A connection that was only idle is closed without a word: an answer
+        // there would be taken for that to the next request.
+        None if parts.read_buf.is_empty() => {}
+        None => {
+            debug!("a head did not come in time");
+            recorder.refused(HEAD_TIMEOUT_WORD);
+            let _ = io.into_inner().write_all(TOO_SLOW).await;
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Pipes whose app takes no connections.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// well and answers faster than one whose app works, so that the pipe with
 /// the least in flight would be just this one.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<Option<Pause>>);
+pub struct Refusals {
+    pause: Mutex<Option<Pause>>,
+    /// Whether there may be one. Each answer comes by here, and of most pipes there is none.
+    any: AtomicBool,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Pause {
@@ -34,11 +39,16 @@ impl Refusals {
             None => FIRST_PAUSE,
         };
         *pause = Some(Pause { until: now + length, length });
+        self.any.store(true, Ordering::Relaxed);
     }
 
     /// The app has answered a call.
     pub(crate) fn answered(&self) {
-        *self.pause() = None;
+        if self.any.load(Ordering::Relaxed) {
+            let mut pause = self.pause();
+            *pause = None;
+            self.any.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Whether other pipes go first now.
@@ -47,7 +57,7 @@ impl Refusals {
     }
 
     fn pause(&self) -> MutexGuard<'_, Option<Pause>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -310,6 +310,10 @@ fn heads_that_are_too_slow_are_answered_408_and_idle_connections_closed_in_silen
     assert!(slow.is_closed() && silent.is_closed() && idle.is_closed());
     let took = began.elapsed();
     assert!((9..20).contains(&took.as_secs()), "{took:?}");
+    let counted = r#"restpipe_gateway_refused_total{code="head-timeout"} 1"#;
+    eventually("the one that began is counted", || {
+        get(&node.admin(), "/metrics").text().contains(counted)
+    });
 }
 
 #[test]
