@@ -11,7 +11,7 @@ use crate::case::Case;
 use crate::process::{Machine, Process};
 use crate::report::Report;
 use crate::role::{Found, Window};
-use crate::site::{CLIENT, Pair, SERVER, Site};
+use crate::site::{CLIENT, Pair, SERVER, Site, free_address};
 
 /// Beyond its own windows a generator takes this long at most.
 const GRACE: Duration = Duration::from_secs(20);
@@ -29,6 +29,9 @@ pub(crate) struct Bench {
     pub(crate) echo_at: SocketAddr,
     pub(crate) proxy: Process,
     pub(crate) proxy_at: SocketAddr,
+    /// A pipe without anything else: the node near the caller, and the one near the app.
+    pub(crate) bare: [Process; 2],
+    pub(crate) bare_at: SocketAddr,
     /// The node, and the one that it is compared with.
     pub(crate) pairs: Vec<Pair>,
 }
@@ -105,9 +108,17 @@ impl Bench {
         let server_dir = site.path(SERVER);
         let dir = server_dir.to_str().context("a path in UTF-8")?;
         let (echo, echo_at) = site.serving("echo", &["--dir", dir])?;
-        let (proxy, proxy_at) = site.serving("proxy", &["--app", &app_at.to_string()])?;
+        let app_arg = app_at.to_string();
+        let (proxy, proxy_at) = site.serving("proxy", &["--app", &app_arg])?;
+        let pipe = free_address()?.to_string();
+        let (near, bare_at) = site.serving("bare-near", &["--dir", dir, "--listen", &pipe])?;
+        let client_dir = site.path(CLIENT);
+        let dir = client_dir.to_str().context("a path in UTF-8")?;
+        let flags = ["--dir", dir, "--at", &pipe, "--name", SERVER, "--app", &app_arg];
+        let (far, _) = site.serving("bare-far", &flags)?;
+        let (bare, pairs) = ([near, far], Vec::new());
         let mut bench =
-            Self { args, site, app, app_at, echo, echo_at, proxy, proxy_at, pairs: Vec::new() };
+            Self { args, site, app, app_at, echo, echo_at, proxy, proxy_at, bare, bare_at, pairs };
         for (label, binary) in bench.binaries()? {
             let pair = bench.site.pair(&label, &binary, &bench.app_for_nodes())?;
             bench.pairs.push(pair);
@@ -162,7 +173,8 @@ impl Bench {
     /// All processes that take part in every call.
     pub(crate) fn shared(&self) -> Vec<&Process> {
         let nodes = self.pairs.iter().flat_map(|pair| [&pair.server.process, &pair.client.process]);
-        [&self.app, &self.echo, &self.proxy].into_iter().chain(nodes).collect()
+        let roofs = [&self.app, &self.echo, &self.proxy];
+        roofs.into_iter().chain(&self.bare).chain(nodes).collect()
     }
 
     /// Asks over HTTP, and looks at what `watched` uses meanwhile.

@@ -1,6 +1,7 @@
 //! The processes of a measurement. Each runs on one thread, as a node does.
 
 mod app;
+mod bare;
 mod echo;
 mod http;
 mod load;
@@ -31,6 +32,10 @@ pub(crate) enum Role {
     App(app::AppArgs),
     /// A reverse proxy of HTTP/1.1 without anything else.
     Proxy(proxy::ProxyArgs),
+    /// The node near the caller of a pipe without anything else.
+    BareNear(bare::BareNearArgs),
+    /// The node near the app of a pipe without anything else.
+    BareFar(bare::BareFarArgs),
     /// A TLS server that answers frames by frames.
     Echo(echo::EchoArgs),
     /// Holds pipes by the thousand.
@@ -57,6 +62,8 @@ async fn perform(role: Role) -> anyhow::Result<()> {
     match role {
         Role::App(args) => app::run(args).await,
         Role::Proxy(args) => proxy::run(args).await,
+        Role::BareNear(args) => bare::near(args).await,
+        Role::BareFar(args) => bare::far(args).await,
         Role::Echo(args) => echo::run(args).await,
         Role::Pipes(args) => pipes::run(args).await,
         Role::Load(args) => load::run(args).await,

@@ -8,6 +8,11 @@ use crate::roof;
 /// L*/p50 of the prototype with the same job, research of November 2026.
 const PROTOTYPE: f64 = 0.81;
 
+/// The same job, and nothing beside it.
+const BARE: &str = "bare pipe (R5)";
+const BARE_OF_ROOF: &str = "bare pipe: L* / p50";
+const OF_BARE: &str = "bare pipe / p50, server asks client";
+
 pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let pinned = bench.site.can_pin();
     if !pinned {
@@ -17,9 +22,10 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let measured = rounds(bench, pinned);
     bench.site.pin(&bench.shared(), false)?;
     let rounds = measured?;
-    for name in ["http hop (R3)", "tls hop (R2)", "bare proxy (R4)", "roof L* = 2 R3 + R2"] {
+    for name in ["http hop (R3)", "tls hop (R2)", "bare proxy (R4)", BARE, "roof L* = 2 R3 + R2"] {
         report.info(&rounds, name, "us");
     }
+    report.info(&rounds, BARE_OF_ROOF, "");
     for pair in &bench.pairs {
         let label = &pair.label;
         for way in ["server asks client", "client asks server"] {
@@ -38,6 +44,8 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
             "",
             Bound::at_least(0.9 * PROTOTYPE, PROTOTYPE),
         );
+        let of_bare = Bound::at_least(roof::OF_BARE, 1.0);
+        report.judged(&rounds, &format!("{label}: {OF_BARE}"), "", of_bare);
         report.info(&rounds, &format!("{label}: context switches, both nodes"), "a call");
     }
     for target in bench.targets() {
@@ -60,6 +68,9 @@ fn rounds(bench: &Bench, pinned: bool) -> anyhow::Result<Rounds> {
         rounds.add("tls hop (R2)", tls);
         rounds.add("bare proxy (R4)", one(Ask::one(bench.proxy_at, SMALL))?.p50);
         rounds.add("roof L* = 2 R3 + R2", roof);
+        let bare = one(Ask::one(bench.bare_at, SMALL))?.p50;
+        rounds.add(BARE, bare);
+        rounds.add(BARE_OF_ROOF, roof / bare);
         for pair in &bench.pairs {
             let label = &pair.label;
             let nodes = [&pair.server.process, &pair.client.process];
@@ -76,6 +87,7 @@ fn rounds(bench: &Bench, pinned: bool) -> anyhow::Result<Rounds> {
                 if way == "server asks client" {
                     let beside = format!("{label}: L* / p50, beside a prototype's {PROTOTYPE}");
                     rounds.add(&beside, roof / found.p50);
+                    rounds.add(&format!("{label}: {OF_BARE}"), bare / found.p50);
                     let switches = measured.switches.iter().sum();
                     rounds.add(&format!("{label}: context switches, both nodes"), switches);
                 }

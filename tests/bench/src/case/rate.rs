@@ -18,6 +18,14 @@ const OF_BUSY: &str = "rate / X*, while processors were busy";
 /// the microseconds that are wanted of a node were measured on another one.
 const CPU_OF_PROXY: &str = "bare proxy: CPU";
 
+/// The same job as the nodes', and nothing beside it.
+const BARE: &str = "bare pipe (R5)";
+const BARE_OF_ROOF: &str = "bare pipe: rate / X*";
+const IDLE_AT_BARE: &str = "bare pipe: processors idle";
+const CPU_OF_BARE: [&str; 2] =
+    ["bare pipe: CPU of the node near the caller", "bare pipe: CPU of the node near the app"];
+const OF_BARE: &str = "rate / bare pipe";
+
 /// With the app on a Unix socket, as who runs a node can have it. X* is of TCP hops all the same.
 const CALLS_BY_UNIX: &str = "calls, server asks client, the app on a Unix socket";
 const RATE_BY_UNIX: &str = "rate / X*, the app on a Unix socket";
@@ -34,14 +42,17 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
         Some(bench.site.pair(first, &bench.node()?, &bench.app_by_unix())?)
     };
     let rounds = rounds(bench, by_unix.as_ref())?;
-    for name in ["http hop (R3)", "tls hop (R2)", "bare proxy (R4)", "roof X*: 1/X* = 2/R3 + 1/R2"]
+    for name in
+        ["http hop (R3)", "tls hop (R2)", "bare proxy (R4)", BARE, "roof X*: 1/X* = 2/R3 + 1/R2"]
     {
         report.info(&rounds, name, "calls/s");
     }
-    for name in [IDLE_AT_HTTP, IDLE_AT_PROXY] {
+    for name in [BARE_OF_ROOF, IDLE_AT_HTTP, IDLE_AT_PROXY, IDLE_AT_BARE] {
         report.info(&rounds, name, "");
     }
-    report.info(&rounds, CPU_OF_PROXY, "us a call");
+    for name in [CPU_OF_PROXY, CPU_OF_BARE[0], CPU_OF_BARE[1]] {
+        report.info(&rounds, name, "us a call");
+    }
     for pair in &bench.pairs {
         let label = &pair.label;
         report.info(&rounds, &format!("{label}: calls, server asks client"), "calls/s");
@@ -52,6 +63,8 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
             "",
             Bound::at_least(0.9 * PROTOTYPE, PROTOTYPE),
         );
+        let of_bare = Bound::at_least(roof::OF_BARE, 1.0);
+        report.judged(&rounds, &format!("{label}: {OF_BARE}"), "", of_bare);
         report.info(&rounds, &format!("{label}: {OF_BUSY}"), "");
         for node in ["server (near the caller)", "client (near the app)"] {
             let name = format!("{label}: CPU of the {node}");
@@ -97,6 +110,16 @@ fn rounds(bench: &Bench, by_unix: Option<&Pair>) -> anyhow::Result<Rounds> {
         rounds.add(IDLE_AT_PROXY, proxy.idle);
         rounds.add(CPU_OF_PROXY, proxy.cpu[0]);
         rounds.add("roof X*: 1/X* = 2/R3 + 1/R2", roof);
+        let [near, far] = &bench.bare;
+        let ask = Ask::one(bench.bare_at, SMALL).by(CONNECTIONS);
+        let measured = bench.http(&ask, window, false, &[near, far])?;
+        let bare = measured.found.rate();
+        rounds.add(BARE, bare);
+        rounds.add(BARE_OF_ROOF, bare / roof);
+        rounds.add(IDLE_AT_BARE, measured.idle);
+        for (name, cpu) in CPU_OF_BARE.into_iter().zip(&measured.cpu) {
+            rounds.add(name, *cpu);
+        }
         for pair in &bench.pairs {
             let label = &pair.label;
             let nodes = [&pair.server.process, &pair.client.process];
@@ -107,6 +130,7 @@ fn rounds(bench: &Bench, by_unix: Option<&Pair>) -> anyhow::Result<Rounds> {
             rounds.add(&format!("{label}: rate / X*"), rate / roof);
             let beside = format!("{label}: rate / X*, beside a prototype's {PROTOTYPE}");
             rounds.add(&beside, rate / roof);
+            rounds.add(&format!("{label}: {OF_BARE}"), rate / bare);
             rounds.add(&format!("{label}: {OF_BUSY}"), busy / measured.busy());
             rounds.add(&format!("{label}: CPU of the server (near the caller)"), measured.cpu[0]);
             rounds.add(&format!("{label}: CPU of the client (near the app)"), measured.cpu[1]);

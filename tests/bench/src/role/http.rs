@@ -7,9 +7,10 @@ use std::task::Poll;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::Empty;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -45,33 +46,50 @@ impl Http {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = path.clone();
         request.headers_mut().insert(header::HOST, self.host.clone());
+        let mut response = self.send(request).await?;
+        let status = response.status();
+        ensure!(status == StatusCode::OK, "{path} was answered with {status}");
+        self.body(response.body_mut(), |bytes| seen(bytes.len())).await
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+    ) -> anyhow::Result<Response<Incoming>> {
         // After an answer the connection has yet to say that it takes more.
         std::future::poll_fn(|cx| {
             let _ = Pin::new(&mut self.driver).poll(cx);
             Poll::Ready(())
         })
         .await;
-        let mut response = {
-            let mut sent = pin!(self.sender.send_request(request));
-            let driver = &mut self.driver;
-            std::future::poll_fn(|cx| {
-                if let Poll::Ready(response) = sent.as_mut().poll(cx) {
-                    return Poll::Ready(response);
-                }
-                let _ = Pin::new(&mut *driver).poll(cx);
-                sent.as_mut().poll(cx)
-            })
-            .await?
-        };
-        let status = response.status();
-        ensure!(status == StatusCode::OK, "{path} was answered with {status}");
-        let (body, driver) = (response.body_mut(), &mut self.driver);
+        let mut sent = pin!(self.sender.send_request(request));
+        let driver = &mut self.driver;
+        Ok(std::future::poll_fn(|cx| {
+            if let Poll::Ready(response) = sent.as_mut().poll(cx) {
+                return Poll::Ready(response);
+            }
+            let _ = Pin::new(&mut *driver).poll(cx);
+            sent.as_mut().poll(cx)
+        })
+        .await?)
+    }
+
+    /// Reads a body to its end, and shows its parts to `seen` as they come.
+    pub(super) async fn body(
+        &mut self,
+        body: &mut Incoming,
+        mut seen: impl FnMut(&Bytes),
+    ) -> anyhow::Result<()> {
+        let driver = &mut self.driver;
         std::future::poll_fn(|cx| {
             let mut driven = false;
             loop {
                 match Pin::new(&mut *body).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
-                        seen(frame.data_ref().map_or(0, Bytes::len));
+                        if let Some(data) = frame.data_ref() {
+                            seen(data);
+                        }
                         driven = false;
                     }
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
