@@ -143,7 +143,10 @@ impl BoundGateway {
                         drop(permit);
                     });
                 }
-                Err(error) => backoff.wait(&error).await,
+                Err(error) => tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = backoff.wait(&error) => {}
+                },
             }
         }
         drop(self.listener);

@@ -3,7 +3,7 @@
 //! HTTP at both ends, and between them frames and heads of the wire protocol over one mutually
 //! verified TLS connection; written as the prototype was that the research of November 2026
 //! measured. There are no names, deadlines, retries, limits, metrics, streamed bodies or errors:
-//! what goes wrong ends the process.
+//! what goes wrong ends the pipe.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
