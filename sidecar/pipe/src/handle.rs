@@ -135,8 +135,6 @@ pub(crate) struct Shared {
     /// Events of both directions since the pipe came up.
     pub(crate) events: AtomicU64,
     pub(crate) usable: AtomicBool,
-    /// The peer has asked for another pipe.
-    pub(crate) replacing: AtomicBool,
     pub(crate) state: watch::Sender<PipeState>,
     pub(crate) peer: OnceLock<PeerInfo>,
     /// The peer's first word that it goes away. The state may have moved on
@@ -166,7 +164,6 @@ impl PipeHandle {
             serving: AtomicUsize::new(0),
             events: AtomicU64::new(0),
             usable: AtomicBool::new(false),
-            replacing: AtomicBool::new(false),
             state: watch::Sender::new(PipeState::Opening),
             peer: OnceLock::new(),
             farewell: OnceLock::new(),
@@ -225,7 +222,7 @@ impl PipeHandle {
 
     /// Whether the peer has asked for another pipe. Calls can still be made.
     pub fn is_replacing(&self) -> bool {
-        self.shared().replacing.load(Ordering::Relaxed)
+        matches!(&*self.shared().state.borrow(), PipeState::Replacing(_))
     }
 
     /// Calls of this side that wait for an answer.

@@ -147,7 +147,7 @@ impl Metrics {
     /// An event of a peer of which not even the verb was looked at; nothing
     /// took any time.
     pub(super) fn refused_event(&self, word: &str) {
-        let labels = ["in", "none", Outcome::Refused.word(), word];
+        let labels = [Direction::In.word(), "none", Outcome::Refused.word(), word];
         self.events.with_label_values(&labels).inc();
     }
 

@@ -4,7 +4,7 @@
 //! hop between the nodes, and an HTTP hop from the other node to the app.
 
 /// What a node is to reach of a bare pipe (R5), which does the same job and nothing beside it.
-pub(crate) const OF_BARE: f64 = 0.9;
+pub(crate) const BARE_SHARE: f64 = 0.9;
 
 /// L*: the time of a lone call is the sum of its hops; any unit.
 pub(crate) fn latency(http: f64, tls: f64) -> f64 {

@@ -48,11 +48,9 @@ impl<T> Driver<T> {
             Output::StopBody { stream } => drop(self.rooms.remove(&stream)),
             Output::HeartbeatRtt(rtt) => self.service.on_heartbeat(rtt),
             Output::GoingAway(away) if away.reason() == GoAwayReason::Replace => {
-                let Shared { state, replacing, .. } = self.handle.shared();
-                state.send_if_modified(|state| {
+                self.handle.shared().state.send_if_modified(|state| {
                     let first = matches!(state, PipeState::Open);
                     if first {
-                        replacing.store(true, Ordering::Relaxed);
                         *state = PipeState::Replacing(away);
                     }
                     first

@@ -63,7 +63,7 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
             "",
             Bound::at_least(0.9 * PROTOTYPE, PROTOTYPE),
         );
-        let of_bare = Bound::at_least(roof::OF_BARE, 1.0);
+        let of_bare = Bound::at_least(roof::BARE_SHARE, 1.0);
         report.judged(&rounds, &format!("{label}: {OF_BARE}"), "", of_bare);
         report.info(&rounds, &format!("{label}: {OF_BUSY}"), "");
         for node in ["server (near the caller)", "client (near the app)"] {
